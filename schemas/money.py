@@ -1,0 +1,29 @@
+"""Money is an integer number of pico-dollars (1e-12 USD). No float ever holds money."""
+
+from decimal import Decimal, localcontext
+
+PICO = 10**12
+
+
+def to_pico(usd: str | Decimal) -> int:
+    """Dollars as text or Decimal to pico-dollars; ValueError when it is not a whole number of them."""
+    with localcontext() as context:
+        context.prec = 60
+        pico = Decimal(usd) * PICO
+        if not pico.is_finite() or pico != pico.to_integral_value():
+            raise ValueError(f"{usd}: not a finite number of whole pico-dollars (at most 12 decimals)")
+        return int(pico)
+
+
+def to_usd(pico: int) -> Decimal:
+    """Pico-dollars to dollars, exact, always with 12 decimals."""
+    with localcontext() as context:
+        context.prec = 60
+        return Decimal(pico).scaleb(-12)
+
+
+def usd_text(pico: int) -> str:
+    """Dollars with as many decimals as needed, at least two: `0.0000025`, `12.50`."""
+    text = f"{to_usd(pico):f}"
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
