@@ -112,6 +112,7 @@ RATED_COLUMNS = pa.schema(
         ("booked_at", MICROS),  # the broker's append time
         ("src_offset", pa.int64()),
         ("src_entry", pa.int8()),
+        ("content_hash", pa.uint64()),  # of the event's Avro body; stays in the block, to tell duplicate from conflict
     ]
 )
 
