@@ -1,0 +1,95 @@
+"""What a budget is, and its arithmetic: integers only, no clock.
+
+A budget limits one measure of one scope, or of each member of a scope kind, per window of one kind. Amounts are
+pico-dollars for the unit `cost` and plain counts for every other unit.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from schemas.arrow import TOKEN_CLASSES
+from schemas.money import usd_text
+
+EACH = "*"
+UNITS = ("cost", "tokens", "requests", *TOKEN_CLASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on what a scope may use per window."""
+
+    id: str
+    organization: str  # a name, or `*`: each organization by itself
+    scope_kind: str
+    scope: str  # a name, or `*`: each member by itself
+    period: str  # the window kind: hour, day or month
+    unit: str
+    limit: int  # pico-dollars for unit cost, else a count; positive
+    thresholds: tuple[int, ...]  # percents of the limit, ascending
+    version: int  # 1 when first applied; 0 as read from a file
+
+    def covers(self, organization: str, scope_kind: str, scope: str) -> bool:
+        """Whether this scope is watched by the budget."""
+        return (
+            self.scope_kind == scope_kind and self.organization in (EACH, organization) and self.scope in (EACH, scope)
+        )
+
+
+def used_of(unit: str, measures: Mapping[str, int]) -> int:
+    """What counts against a budget in `unit`, of a window's measures (`schemas.arrow.MEASURES` and `cost_pico`)."""
+    if unit == "cost":
+        return measures["cost_pico"]
+    if unit == "tokens":  # both are inclusive totals; the other classes are parts of them
+        return measures["input_tokens"] + measures["output_tokens"]
+    return measures[unit]
+
+
+def reached(used: int, limit: int, thresholds: Iterable[int]) -> tuple[int, ...]:
+    """The thresholds (percents of `limit`) that `used` has reached; exactly equal counts as reached."""
+    return tuple(threshold for threshold in thresholds if used * 100 >= limit * threshold)
+
+
+def threshold_amount(limit: int, threshold: int) -> int:
+    """The smallest amount that reaches `threshold`."""
+    return -(-limit * threshold // 100)
+
+
+def decision(used: int, limit: int) -> str:
+    """What a caller should do: `allow`, or the budget's action once the limit is reached (so far only `alert`)."""
+    return "alert" if used >= limit else "allow"
+
+
+def severity(threshold: int) -> str:
+    """How serious it is to have reached `threshold` percent."""
+    if threshold >= 95:
+        return "critical"
+    if threshold >= 90:
+        return "caution"
+    return "warning" if threshold >= 75 else "info"
+
+
+def amount_text(unit: str, amount: int) -> str:
+    """An amount as records and people read it: dollars for cost (`12.50`), else the count."""
+    return usd_text(amount) if unit == "cost" else str(amount)
+
+
+def alert_id(
+    budget_id: str,
+    organization: str,
+    scope_kind: str,
+    scope: str,
+    window_kind: str,
+    window_start: int,
+    threshold: int,
+    revision: int,
+) -> str:
+    """The name of one crossing, the same after any crash: 32 hexadecimal digits.
+
+    Neither the limit nor the budget's version is part of it: a changed limit re-evaluates the same thresholds.
+    """
+    parts = [budget_id, organization, scope_kind, scope, window_kind, window_start, threshold, revision]
+    # JSON keeps the parts apart: ("a", "bc") and ("ab", "c") differ.
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
