@@ -1,0 +1,143 @@
+"""Where the one-machine stack keeps its state, which ports it uses, and the secrets made at its first start."""
+
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+SECRETS = (
+    "clickhouse_password",
+    "clickhouse_reader_password",
+    "registry_password",
+    "superset_admin_password",
+    "superset_secret_key",
+    "superset_guest_token_secret",
+    "superset_async_queries_secret",
+)
+
+
+class ConfigError(Exception):
+    """A setting of the local stack is wrong; the message names it, its value and the rule."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The port of each listener; all listen on 127.0.0.1 only."""
+
+    kafka: int = 9092
+    kafka_controller: int = 9093
+    registry: int = 8081
+    clickhouse: int = 8123
+    superset: int = 8088
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every part of the local stack is built from. Paths are absolute."""
+
+    state_dir: Path
+    cache_dir: Path
+    ports: Ports
+
+    @property
+    def stack_file(self) -> Path:
+        """Addresses and passwords, in the form `schemas.settings` reads."""
+        return self.state_dir / "stack.toml"
+
+    @property
+    def logs_dir(self) -> Path:
+        """One log file a process."""
+        return self.state_dir / "logs"
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """How clients reach each service."""
+        return {
+            "kafka": f"{HOST}:{self.ports.kafka}",
+            "registry": f"http://{HOST}:{self.ports.registry}/apis/ccompat/v7",
+            "clickhouse": f"http://{HOST}:{self.ports.clickhouse}",
+            "superset": f"http://{HOST}:{self.ports.superset}",
+        }
+
+
+def load_config(environ: Mapping[str, str], working_dir: Path) -> Config:
+    """Reads `TOLLBOOK_*` variables, then `tollbook.toml` in the working directory, then the defaults.
+
+    Raises ConfigError for a port that is not one.
+    """
+    state_dir = working_dir / environ.get("TOLLBOOK_STATE_DIR", ".tollbook")
+    cache_home = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Config(
+        state_dir=Path(os.path.normpath(state_dir)),
+        cache_dir=working_dir / cache_home / "tollbook",
+        ports=_ports(environ, _file_ports(working_dir / "tollbook.toml")),
+    )
+
+
+def _file_ports(path: Path) -> Mapping[str, object]:
+    if not path.exists():
+        return {}
+    try:
+        ports = tomllib.loads(path.read_text()).get("ports", {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    unknown = set(ports) - {field.name for field in fields(Ports)}
+    if unknown:
+        raise ConfigError(f"{path}: [ports] has no {', '.join(sorted(unknown))}")
+    return ports  # type: ignore[no-any-return]
+
+
+def _ports(environ: Mapping[str, str], from_file: Mapping[str, object]) -> Ports:
+    chosen = {field.name: int(field.default) for field in fields(Ports) if isinstance(field.default, int)}
+    for name in chosen:
+        value = environ.get(port_variable(name)) or from_file.get(name)
+        if value is not None:
+            chosen[name] = _port(name, value)
+    taken: dict[int, str] = {}
+    for name, port in chosen.items():
+        if port in taken:
+            raise ConfigError(f"{port_variable(name)}: {port} is the port of {taken[port]} too; choose another")
+        taken[port] = name
+    return Ports(**chosen)
+
+
+def _port(name: str, value: object) -> int:
+    text = str(value)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ConfigError(f"{port_variable(name)}: {text!r} is not a port (1 to 65535)")
+    return int(text)
+
+
+def port_variable(name: str) -> str:
+    """The environment variable that sets a port."""
+    return f"TOLLBOOK_{name.upper()}_PORT"
+
+
+def read_stack_file(config: Config) -> dict[str, str]:
+    """What `stack.toml` holds; empty before the first start."""
+    if not config.stack_file.exists():
+        return {}
+    return {name: str(value) for name, value in tomllib.loads(config.stack_file.read_text()).items()}
+
+
+def write_stack_file(config: Config) -> dict[str, str]:
+    """Writes the addresses of this start beside the secrets of the first one, readable by the owner only."""
+    kept = read_stack_file(config)
+    values = config.addresses | {name: kept.get(name) or secrets.token_urlsafe(32) for name in SECRETS}
+    lines = ["# Written by `tollbook up`. Addresses follow the ports chosen; secrets are made once."]
+    lines += [f'{name} = "{value}"' for name, value in values.items()]
+    write_private(config.stack_file, "\n".join(lines) + "\n")
+    return values
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replaces a file at once, mode 0600 from its first byte."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    scratch.replace(path)
