@@ -1,0 +1,205 @@
+"""Budgets as people write them (`budgets.toml`) and as `usage.budgets` keeps them; one set of rules for both."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.arrow import SCOPE_KINDS, WINDOW_KINDS
+from schemas.money import to_pico
+from stream_processors.core.budgets import EACH, UNITS, Budget, amount_text
+
+DEFAULTS: Mapping[str, Any] = {"organization": EACH, "thresholds": [50, 75, 90, 95, 100]}
+MOST_COUNT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A budget as it is from `effective_at` (microseconds UTC) on, until the next of its history."""
+
+    effective_at: int
+    budget: Budget
+
+
+History = tuple[Dated, ...]
+
+
+def parse_budgets(text: str, path: str) -> list[Budget]:
+    """The `[[budget]]` tables of a TOML text; ValueError lists every mistake with line, field, value and rule."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not TOML: {error}") from error
+    tables = document.pop("budget", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ValueError(f"{path}:{_line_of(text, None, 'budget')}: budget: begin each budget with [[budget]]")
+    found: list[tuple[int | None, str, str]]
+    found = [(None, name, f"{name}: unknown; allowed: [[budget]]") for name in document]
+    found += [(index, field, problem) for index, table in enumerate(tables) for field, problem in _mistakes(table)]
+    found += _repeated(tables)
+    if found:
+        located = sorted((_line_of(text, index, field), problem) for index, field, problem in found)
+        raise ValueError("\n".join(f"{path}:{line}: {problem}" for line, problem in located))
+    return [_budget(table, version=0) for table in tables]
+
+
+def to_record(history: Sequence[Dated]) -> dict[str, Any]:
+    """The value of `usage.budgets`: the whole dated history of one id, oldest first. Amounts are decimal text."""
+    return {"id": history[0].budget.id, "history": [_entry(dated) for dated in history]}
+
+
+def from_record(record: Mapping[str, Any]) -> History:
+    """Reverse of `to_record`; ValueError names id, version and every field at fault."""
+    return tuple(_dated(record["id"], entry) for entry in record["history"])
+
+
+def scope_text(budget: Budget) -> str:
+    """As in the file: `department:*`."""
+    return f"{budget.scope_kind}:{budget.scope}"
+
+
+def _entry(dated: Dated) -> dict[str, Any]:
+    budget = dated.budget
+    return {
+        "version": budget.version,
+        "effective_at": dated.effective_at,
+        "organization": budget.organization,
+        "scope": scope_text(budget),
+        "period": budget.period,
+        "unit": budget.unit,
+        "limit": amount_text(budget.unit, budget.limit),
+        "thresholds": list(budget.thresholds),
+    }
+
+
+def _dated(budget_id: str, entry: Mapping[str, Any]) -> Dated:
+    fields = {name: value for name, value in entry.items() if name not in ("version", "effective_at")} | {
+        "id": budget_id
+    }
+    problems = [problem for _, problem in _mistakes(fields)]
+    problems += [
+        f"{name} = {entry.get(name)!r}: must be a whole number"
+        for name in ("version", "effective_at")
+        if type(entry.get(name)) is not int
+    ]
+    if problems:
+        raise ValueError(f"budget {budget_id}, version {entry.get('version')}: " + "; ".join(problems))
+    return Dated(entry["effective_at"], _budget(fields, entry["version"]))
+
+
+def _budget(table: Mapping[str, Any], version: int) -> Budget:
+    fields = {**DEFAULTS, **table}
+    kind, _, scope = fields["scope"].partition(":")
+    return Budget(
+        id=fields["id"],
+        organization=fields["organization"],
+        scope_kind=kind,
+        scope=scope,
+        period=fields["period"],
+        unit=fields["unit"],
+        limit=to_pico(str(fields["limit"])) if fields["unit"] == "cost" else int(fields["limit"]),
+        thresholds=tuple(fields["thresholds"]),
+        version=version,
+    )
+
+
+def _mistakes(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(field, problem) of every rule that a table breaks."""
+    for field in table:
+        if field not in _RULES:
+            yield field, f"{field}: unknown field; allowed: {', '.join(_RULES)}"
+    for field, (holds, rule) in _RULES.items():
+        if field not in table and field not in DEFAULTS:
+            yield field, f"{field}: missing; must be {rule}"
+        elif field in table and not holds(table[field]):
+            yield field, f"{field} = {table[field]!r}: must be {rule}"
+    yield from _disagreements(table)
+
+
+def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong between fields that are right by themselves."""
+    unit, limit = table.get("unit"), table.get("limit")
+    if unit in UNITS and unit != "cost" and _is_limit(limit) and not _is_count(limit):
+        yield "limit", f"limit = {limit!r}: must be a positive whole number up to {MOST_COUNT} for unit {unit}"
+    organization, scope = table.get("organization", EACH), table.get("scope", "")
+    kind, _, name = scope.partition(":") if isinstance(scope, str) else ("", "", "")
+    if kind == "organization" and EACH not in (name, organization) and name != organization:
+        yield "scope", f"scope = {scope!r}: organization is {organization!r}, so the budget would cover nothing"
+
+
+def _repeated(tables: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str, str]]:
+    ids = [table.get("id") for table in tables]
+    for index, budget_id in enumerate(ids):
+        if isinstance(budget_id, str) and budget_id in ids[:index]:
+            yield index, "id", f"id = {budget_id!r}: already used above; each budget needs its own"
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= 128
+
+
+def _is_scope(value: Any) -> bool:
+    kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return kind in SCOPE_KINDS and _is_name(name)
+
+
+def _is_limit(value: Any) -> bool:
+    """Text or a whole number, so that no float ever holds money; as large as the ledger's Decimal(38, 12) holds."""
+    if type(value) not in (int, str):  # `True` is no number either
+        return False
+    text = str(value)
+    return re.fullmatch(r"[0-9]{1,26}(\.[0-9]{1,12})?", text) is not None and to_pico(text) > 0
+
+
+def _is_count(value: Any) -> bool:
+    return "." not in str(value) and int(value) <= MOST_COUNT
+
+
+def _is_thresholds(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(type(each) is int and 1 <= each <= 1000 for each in value)
+        and value == sorted(set(value))
+    )
+
+
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (
+        lambda value: isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) is not None,
+        "1 to 64 letters, digits, '.', '_' or '-'",
+    ),
+    "organization": (_is_name, "a name of 1 to 128 characters, or '*' for each"),
+    "scope": (_is_scope, f"KIND:NAME or KIND:*, KIND one of {', '.join(SCOPE_KINDS)}"),
+    "period": (lambda value: value in WINDOW_KINDS, f"one of {', '.join(WINDOW_KINDS)}"),
+    "unit": (lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
+    "limit": (_is_limit, "positive, as text ('150.00', at most 12 decimals) or a whole number; never a float"),
+    "thresholds": (_is_thresholds, "a list of whole percents from 1 to 1000, ascending, each once"),
+}
+
+# Strings and comments of TOML: in them, nothing begins a table or a field.
+_QUOTED = re.compile(
+    r"""\"{3}[\s\S]*?\"{3} | '{3}[\s\S]*?'{3} | "(?:\\.|[^"\\\n])*" | '[^'\n]*' | \#[^\n]*""", re.VERBOSE
+)
+
+
+def _line_of(text: str, index: int | None, field: str) -> int:
+    """The line (from 1) of a field of the budget at `index`, or of its [[budget]]; of the document with None."""
+    lines = _QUOTED.sub(_without_lines, text).split("\n")
+    heads = [number for number, line in enumerate(lines) if re.match(r"\s*\[\[\s*budget\s*\]\]", line)]
+    if index is None:
+        return _first(lines, range(len(lines)), rf"\s*\[*\s*{re.escape(field)}\b", 0) + 1
+    if index >= len(heads):  # written as one array of inline tables
+        return _first(lines, range(len(lines)), r"\s*budget\s*=", 0) + 1
+    end = heads[index + 1] if index + 1 < len(heads) else len(lines)
+    return _first(lines, range(heads[index], end), rf"""\s*\[*["']?{re.escape(field)}["']?\s*[=.]""", heads[index]) + 1
+
+
+def _first(lines: Sequence[str], numbers: Iterable[int], pattern: str, otherwise: int) -> int:
+    return next((number for number in numbers if re.match(pattern, lines[number])), otherwise)
+
+
+def _without_lines(match: re.Match[str]) -> str:
+    quoted = match[0]
+    return "\n" * quoted.count("\n") if quoted.startswith(('"""', "'''", "#")) else quoted

@@ -1,0 +1,233 @@
+"""Exactly the reached thresholds stand raised, each crossing has one id, and only the chain counts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.calendar import Calendar
+from schemas.codec import avro_schema, decode, encode
+from stream_processors.core.alerts import (
+    DAY_US,
+    NEVER,
+    AlertBook,
+    Change,
+    alert_record,
+    instant,
+    limit_key,
+    limit_record,
+    micros,
+)
+from stream_processors.core.budgets import Budget, reached, threshold_amount
+
+NOW = 1_795_000_000_000_000
+WINDOW = Calendar().window("month", NOW)
+BUDGET = Budget("dept", "*", "department", "*", "month", "tokens", 1000, (50, 75, 90, 95, 100), 1)
+WHERE = ("acme", "department", "sales")
+POSITIONS = [{"src_epoch": "e1", "src_partition": 0, "src_offset": 41, "block_offset": 7}]
+USED = st.integers(-200, 3000)
+THRESHOLDS = st.sets(st.integers(1, 300), min_size=1, max_size=6).map(lambda found: tuple(sorted(found)))
+
+
+def append(book: AlertBook, change: Change, budget: Budget = BUDGET, now_us: int = NOW) -> dict[str, Any]:
+    """As the agent does: write the record behind the head, then fold it."""
+    record = alert_record(change, budget, POSITIONS, "event-1", now_us)
+    assert book.fold(book.head + 1, book.head, record)
+    return record
+
+
+def advance(book: AlertBook, used: int, budget: Budget = BUDGET) -> list[dict[str, Any]]:
+    return [append(book, change, budget) for change in book.due(budget, *WHERE, WINDOW, used)]
+
+
+def run(totals: Sequence[int], budget: Budget = BUDGET) -> tuple[AlertBook, list[dict[str, Any]]]:
+    book = AlertBook()
+    return book, [record for used in totals for record in advance(book, used, budget)]
+
+
+def test_jumping_several_thresholds_gives_each_once_in_order() -> None:
+    _, records = run([400, 960, 960])
+    assert [record["threshold"] for record in records] == [50, 75, 90, 95]
+    assert {record["state"] for record in records} == {"raised"}
+    assert len({record["alert_id"] for record in records}) == 4
+
+
+def test_a_correction_retracts_and_the_next_crossing_is_a_new_revision() -> None:
+    _, records = run([800, 600, 760, 0])
+    assert [(record["state"], record["threshold"], record["revision"]) for record in records] == [
+        ("raised", 50, 0),
+        ("raised", 75, 0),
+        ("retracted", 75, 0),
+        ("raised", 75, 1),
+        ("retracted", 75, 1),
+        ("retracted", 50, 0),
+    ]
+    raised, retracted, again, _ = [record["alert_id"] for record in records if record["threshold"] == 75]
+    assert raised == retracted != again
+
+
+def test_a_raised_limit_takes_alerts_back_and_a_lowered_one_raises_them() -> None:
+    book, _ = run([800])
+    higher = replace(BUDGET, limit=10_000, version=2)
+    assert [(change.state, change.threshold) for change in book.due(higher, *WHERE, WINDOW, 800)] == [
+        ("retracted", 75),
+        ("retracted", 50),
+    ]
+    lower = replace(BUDGET, limit=800, version=2)
+    assert [change.threshold for change in book.due(lower, *WHERE, WINDOW, 800)] == [90, 95, 100]
+
+
+def test_a_threshold_taken_from_the_budget_is_retracted() -> None:
+    book, _ = run([800])
+    changed = replace(BUDGET, thresholds=(60, 75))
+    assert book.quiet_range(changed, *WHERE, WINDOW) == (NEVER, NEVER)
+    assert [(change.state, change.threshold) for change in book.due(changed, *WHERE, WINDOW, 800)] == [
+        ("retracted", 50),
+        ("raised", 60),
+    ]
+
+
+def test_scopes_windows_and_budgets_do_not_mix() -> None:
+    book, _ = run([2000])
+    other_window = Calendar().window("month", WINDOW.end)
+    assert book.due(BUDGET, *WHERE, WINDOW, 2000) == []
+    assert len(book.due(BUDGET, "beta", "department", "sales", WINDOW, 2000)) == 5
+    assert len(book.due(BUDGET, *WHERE, other_window, 2000)) == 5
+    assert len(book.due(replace(BUDGET, id="other"), *WHERE, WINDOW, 2000)) == 5
+
+
+@given(st.lists(USED, max_size=8), st.integers(1, 2000), THRESHOLDS)
+def test_what_stands_is_what_is_reached_and_no_id_repeats(
+    totals: list[int], limit: int, thresholds: tuple[int, ...]
+) -> None:
+    budget = replace(BUDGET, limit=limit, thresholds=thresholds)
+    _, records = run(totals, budget)
+    standing: set[int] = set()
+    for record in records:
+        (standing.add if record["state"] == "raised" else standing.discard)(record["threshold"])
+    assert standing == set(reached(totals[-1] if totals else 0, limit, thresholds))
+    seen = [(record["alert_id"], record["state"]) for record in records]
+    assert len(seen) == len(set(seen))
+
+
+@given(st.lists(st.integers(0, 400), max_size=10), st.randoms(use_true_random=False))
+def test_without_corrections_the_order_of_usage_does_not_change_the_ids(amounts: list[int], random: Any) -> None:
+    shuffled = random.sample(amounts, len(amounts))
+    ids = []
+    for order in (amounts, shuffled):
+        totals = [sum(order[: count + 1]) for count in range(len(order))]
+        ids.append({record["alert_id"] for record in run(totals)[1]})
+    assert ids[0] == ids[1]
+
+
+@given(st.lists(USED, max_size=5), USED, THRESHOLDS)
+def test_nothing_is_due_exactly_within_the_quiet_range(
+    totals: list[int], used: int, thresholds: tuple[int, ...]
+) -> None:
+    budget = replace(BUDGET, thresholds=thresholds)
+    book, _ = run(totals, budget)
+    low, high = book.quiet_range(budget, *WHERE, WINDOW)
+    assert (low <= used < high) is (book.due(budget, *WHERE, WINDOW, used) == [])
+    assert book.next_amount(budget, *WHERE, WINDOW) == high
+
+
+def test_the_quiet_range_is_open_ended_before_the_first_and_after_the_last() -> None:
+    assert AlertBook().quiet_range(BUDGET, *WHERE, WINDOW) == (-NEVER, threshold_amount(1000, 50))
+    assert run([5000])[0].quiet_range(BUDGET, *WHERE, WINDOW) == (1000, NEVER)
+
+
+@given(st.lists(USED, max_size=6))
+def test_the_fold_ignores_what_does_not_extend_the_head(totals: list[int]) -> None:
+    """Records of a writer that lost, repeats and records outside the chain leave no trace."""
+    clean, records = run(totals)
+    book = AlertBook()
+    stray = alert_record(Change("raised", stray_subject(), WINDOW.end, 999, 0, 1), BUDGET, POSITIONS, "", NOW)
+    offset = 0
+    for record in records:
+        assert not book.fold(offset, None, stray)
+        head = book.head
+        assert book.fold(offset + 1, head, record)
+        assert not book.fold(offset + 1, head, record)
+        assert not book.fold(offset + 2, head, stray)
+        offset += 3
+    assert len(book) == len(clean)
+    for used in (0, 600, 5000):
+        assert book.due(BUDGET, *WHERE, WINDOW, used) == clean.due(BUDGET, *WHERE, WINDOW, used)
+
+
+def stray_subject() -> Any:
+    change, *_ = AlertBook().due(BUDGET, "acme", "department", "stray", WINDOW, 5000)
+    return change.subject
+
+
+def test_other_types_of_alert_move_the_head_and_nothing_else() -> None:
+    book, records = run([600])
+    assert book.fold(9, book.head, {**records[0], "type": "pipeline"})
+    assert book.head == 9
+    assert len(book) == 1
+
+
+def test_forgetting_needs_a_closed_window_and_a_settled_alert() -> None:
+    book = AlertBook()
+    raised_late = WINDOW.end + 10 * DAY_US
+    append(book, book.due(BUDGET, *WHERE, WINDOW, 600)[0], now_us=raised_late)
+    book.forget(WINDOW.end + DAY_US)
+    assert len(book) == 1  # an import of old months goes on
+    book.forget(raised_late + 1)
+    assert len(book) == 0
+
+
+@pytest.mark.parametrize(
+    ("now_us", "late", "deliver"),
+    [
+        (WINDOW.end - 1, False, True),
+        (WINDOW.end, True, True),
+        (WINDOW.end + DAY_US - 1, True, True),
+        (WINDOW.end + DAY_US, True, False),
+    ],
+)
+def test_late_and_deliver(now_us: int, late: bool, deliver: bool) -> None:
+    change = AlertBook().due(BUDGET, *WHERE, WINDOW, 600)[0]
+    record = alert_record(change, BUDGET, POSITIONS, "", now_us)
+    assert (record["late"], record["deliver"]) == (late, deliver)
+
+
+@pytest.mark.parametrize("unit", ["cost", "tokens"])
+def test_records_survive_avro_unchanged(unit: str) -> None:
+    budget = replace(BUDGET, unit=unit)
+    change = AlertBook().due(budget, *WHERE, WINDOW, 1200)[-1]
+    alert = alert_record(change, budget, POSITIONS, "event-9", NOW)
+    limit = limit_record(budget, *WHERE, WINDOW, 1200, POSITIONS, NOW)
+    for record, name in ((alert, "alert.v1"), (limit, "limit.v1")):
+        assert set(record) == {field["name"] for field in avro_schema(name)["fields"]}
+        assert decode(encode(record, name, 7), avro_schema(name)) == record
+
+
+def test_a_limit_says_what_remains() -> None:
+    budget = replace(BUDGET, unit="cost", limit=150 * 10**12)
+    record = limit_record(budget, *WHERE, WINDOW, 200 * 10**12 + 1, POSITIONS, NOW)
+    assert record["used"] == "200.000000000001"
+    assert record["limit"] == "150.00"
+    assert record["remaining"] == "-50.000000000001"
+    assert record["decision"] == "alert"
+    assert micros(record["as_of"]) == NOW
+
+
+def test_the_sentence_names_scope_share_and_amounts() -> None:
+    change = AlertBook().due(BUDGET, *WHERE, WINDOW, 600)[0]
+    detail = alert_record(change, BUDGET, POSITIONS, "", NOW)["detail"]
+    assert detail == (
+        "department sales of acme reached 50 % of 1000 tokens for the month from 2026-11-01 00:00 UTC: 600 used"
+    )
+
+
+def test_the_key_of_a_limit() -> None:
+    assert limit_key("b", "acme", "department", "r&d é") == '["b","acme","department","r&d é"]'.encode()
+
+
+@given(st.integers(-(10**15), 10**17))
+def test_instants_are_exact_to_the_microsecond(at: int) -> None:
+    assert micros(instant(at)) == at

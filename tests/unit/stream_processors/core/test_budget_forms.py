@@ -1,0 +1,181 @@
+"""Every mistake in a budget file is told at once, with its line; the topic's form loses nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.arrow import SCOPE_KINDS, WINDOW_KINDS
+from stream_processors.core.budget_forms import Dated, from_record, parse_budgets, scope_text, to_record
+from stream_processors.core.budgets import UNITS, Budget
+
+GOOD = """\
+# what each department may spend
+[[budget]]
+id = "department-month"
+scope = "department:*"
+period = "month"
+unit = "cost"
+limit = "150.00"
+"""
+
+budgets = st.builds(
+    Budget,
+    id=st.text("abcXYZ019._-", min_size=1, max_size=64),
+    organization=st.just("*"),
+    scope_kind=st.sampled_from(SCOPE_KINDS),
+    scope=st.text(min_size=1, max_size=128),
+    period=st.sampled_from(WINDOW_KINDS),
+    unit=st.sampled_from(UNITS),
+    limit=st.integers(1, 2**63 - 1),
+    thresholds=st.sets(st.integers(1, 1000), min_size=1).map(lambda found: tuple(sorted(found))),
+    version=st.integers(1, 1000),
+)
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ValueError, match=r"^budgets\.toml") as caught:
+        parse_budgets(text, "budgets.toml")
+    return str(caught.value).splitlines()
+
+
+def with_field(line: str) -> str:
+    """The good file with one field replaced, on the line where it was, or added on line 8."""
+    name = line.split(" ")[0]
+    kept = [line if old.startswith(f"{name} =") else old for old in GOOD.splitlines()]
+    return "\n".join(kept if line in kept else [*kept, line])
+
+
+def test_what_a_file_says() -> None:
+    assert parse_budgets(GOOD, "budgets.toml") == [
+        Budget("department-month", "*", "department", "*", "month", "cost", 150 * 10**12, (50, 75, 90, 95, 100), 0)
+    ]
+    assert parse_budgets("", "budgets.toml") == []
+
+
+def test_every_field_can_be_stated() -> None:
+    text = GOOD.replace("department:*", "user:a:b") + 'organization = "acme"\nthresholds = [100, 1000]\n'
+    (budget,) = parse_budgets(text, "budgets.toml")
+    assert (budget.organization, budget.scope_kind, budget.scope) == ("acme", "user", "a:b")
+    assert budget.thresholds == (100, 1000)
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit", "amount"),
+    [
+        ("cost", "150", 150 * 10**12),
+        ("cost", '"0.000000000001"', 1),
+        ("cost", '"99999999999999999999999999.999999999999"', 10**38 - 1),
+        ("tokens", "5_000_000", 5_000_000),
+        ("requests", '"20"', 20),
+        ("reasoning_tokens", "9223372036854775807", 2**63 - 1),
+    ],
+)
+def test_limits_are_exact(unit: str, limit: str, amount: int) -> None:
+    text = GOOD.replace('"cost"', f'"{unit}"').replace('"150.00"', limit)
+    assert parse_budgets(text, "budgets.toml")[0].limit == amount
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "rule"),
+    [
+        ('id = "a b"', 3, "letters, digits"),
+        ("id = 5", 3, "letters, digits"),
+        ('id = "b\\n"', 3, "letters, digits"),
+        ('scope = "team:*"', 4, "organization, department, user, project, model"),
+        ('scope = "department"', 4, "KIND:NAME"),
+        ('scope = "department:"', 4, "KIND:NAME"),
+        ("scope = 1", 4, "KIND:NAME"),
+        ('period = "week"', 5, "one of hour, day, month"),
+        ('unit = "dollars"', 6, "one of cost, tokens, requests, input_tokens"),
+        ("unit = []", 6, "one of cost"),
+        ("limit = 150.0", 7, "never a float"),
+        ("limit = true", 7, "positive"),
+        ("limit = 0", 7, "positive"),
+        ("limit = -1", 7, "positive"),
+        ('limit = "0.0000000000001"', 7, "at most 12 decimals"),
+        ('limit = "1e3"', 7, "positive"),
+        ('limit = "NaN"', 7, "positive"),
+        ('limit = "1_000"', 7, "positive"),
+        ("limit = 100000000000000000000000000", 7, "positive"),
+        ("thresholds = []", 8, "whole percents from 1 to 1000"),
+        ("thresholds = [0]", 8, "whole percents"),
+        ("thresholds = [1001]", 8, "whole percents"),
+        ("thresholds = [50, 50]", 8, "ascending, each once"),
+        ("thresholds = [75, 50]", 8, "ascending"),
+        ("thresholds = [50.0]", 8, "whole percents"),
+        ("thresholds = [true]", 8, "whole percents"),
+        ('organization = ""', 8, "1 to 128 characters"),
+        ("treshold = 50", 8, "unknown field; allowed: id, organization, scope"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_rule(line: str, number: int, rule: str) -> None:
+    (problem,) = problems(with_field(line))
+    assert problem.startswith(f"budgets.toml:{number}: {line.split(' ')[0]}")
+    assert rule in problem
+
+
+@pytest.mark.parametrize("limit", ['"1.5"', "9223372036854775808"])
+def test_a_count_is_whole_and_fits(limit: str) -> None:
+    (problem,) = problems(GOOD.replace('"cost"', '"tokens"').replace('"150.00"', limit))
+    assert problem.startswith("budgets.toml:7: limit = ")
+    assert "whole number up to 9223372036854775807 for unit tokens" in problem
+
+
+def test_all_mistakes_are_told_at_once_in_order_of_lines() -> None:
+    second = GOOD.replace('"month"', '"year"').replace('limit = "150.00"\n', "")
+    found = problems("currency = 'EUR'\n" + with_field("limit = 1.5") + "\n" + second)
+    assert [problem.split(": ")[0] for problem in found] == [f"budgets.toml:{line}" for line in (1, 8, 10, 11, 13)]
+    assert found[0].endswith("currency: unknown; allowed: [[budget]]")
+    assert "limit: missing; must be positive" in found[2]
+    assert "'department-month': already used above" in found[3]
+
+
+def test_an_organization_that_contradicts_its_scope_covers_nothing() -> None:
+    text = GOOD.replace("department:*", "organization:beta") + 'organization = "acme"\n'
+    (problem,) = problems(text)
+    assert "budgets.toml:4: scope = 'organization:beta': organization is 'acme'" in problem
+
+
+def test_lines_are_found_past_strings_and_comments() -> None:
+    text = 'note = """\n[[budget]]\nlimit = 1\n"""  # [[budget]]\n' + GOOD.replace('"150.00"', "1.5 # limit = 2")
+    assert [problem.split(" ")[0] for problem in problems(text)] == ["budgets.toml:1:", "budgets.toml:11:"]
+
+
+@pytest.mark.parametrize("text", ["budget = 3", "[budget]\nid = 'x'", "budget = [1]"])
+def test_budgets_that_are_no_tables(text: str) -> None:
+    assert problems(text) == ["budgets.toml:1: budget: begin each budget with [[budget]]"]
+
+
+def test_an_array_of_inline_tables_is_toml_too() -> None:
+    text = "\nbudget = [{id = 'x', scope = 'user:*', period = 'day', unit = 'tokens', limit = 0}]"
+    (problem,) = problems(text)
+    assert problem.startswith("budgets.toml:2: limit = 0")
+
+
+def test_a_syntax_error_names_its_line() -> None:
+    (problem,) = problems(GOOD + "limit 3\n")
+    assert "line 8" in problem
+
+
+@given(budgets, st.integers(0, 2**60))
+def test_the_topic_form_loses_nothing(budget: Budget, effective_at: int) -> None:
+    newer = replace(budget, limit=budget.limit + 1 if budget.limit < 2**62 else 1, version=budget.version + 1)
+    history = (Dated(effective_at, budget), Dated(effective_at + 1, newer))
+    assert from_record(to_record(history)) == history
+
+
+def test_a_bad_record_of_the_topic_names_id_version_and_field() -> None:
+    record = to_record([Dated(5, replace(parse_budgets(GOOD, "budgets.toml")[0], version=3))])
+    record["history"][0] |= {"limit": 1.5, "effective_at": None}
+    with pytest.raises(ValueError, match=r"budget department-month, version 3: limit = 1\.5: .*; effective_at = None"):
+        from_record(record)
+
+
+def test_the_shipped_budgets_are_good_and_watch_every_user() -> None:
+    path = Path(__file__).parents[4] / "budgets.toml"
+    shipped = parse_budgets(path.read_text(), path.name)
+    assert {scope_text(budget) for budget in shipped} >= {"department:*", "user:*", "organization:*"}
+    assert any(budget.covers("acme", "user", "anybody") and budget.unit == "cost" for budget in shipped)
