@@ -27,7 +27,7 @@ DAY_US = 86_400_000_000
 NEVER = (1 << 127) - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Position = Mapping[str, str | int]  # src_epoch, src_partition, src_offset, block_offset
+Position = Mapping[str, Any]  # src_epoch, src_partition, src_offset, block_offset
 
 
 class Subject(NamedTuple):
