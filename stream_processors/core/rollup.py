@@ -1,0 +1,198 @@
+"""A block into the totals of its partition, and the totals that changed into messages for budgets."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from schemas.arrow import MEASURES, SCOPE_KINDS, WINDOW_ENTRIES
+from schemas.block import BlockHeader
+from schemas.calendar import Calendar
+from stream_processors.core import int128
+from stream_processors.core.gcounter import HIGH, LOW, PartitionTotals, Progress, Values, WindowTotals, sums_by_scope
+from stream_processors.core.scopes import Ids, ScopeIndex
+from stream_processors.core.shards import Ahead, shard_of
+
+HEADER = "progress"
+#: Entries a message: about 120 bytes each, so that one stays far below the broker's limit.
+MESSAGE_ENTRIES = 50_000
+
+Touched = list[tuple[WindowTotals, Ids]]
+
+
+def apply_block(
+    totals: PartitionTotals,
+    header: BlockHeader,
+    block_offset: int,
+    rows: pa.RecordBatch,
+    calendar: Calendar,
+    index: ScopeIndex,
+    ahead: Ahead,
+) -> Touched:
+    """Count an accepted block; returns what it touched (also what `ahead` says was already counted)."""
+    totals.forget(totals.progress.clock)
+    clock = max(totals.progress.clock, header.booked_until)
+    touched: Touched = []
+    for windows, ids, sums in sums_by_scope(rows, calendar, index):
+        for window in windows:
+            held = totals.open(window, block_offset, clock)
+            counted = _already_counted(held, ids, block_offset, index, ahead)
+            if counted is None:
+                held.add(ids, sums)
+            else:
+                held.add(ids[~counted], sums[~counted])
+            touched.append((held, ids))
+    totals.progress = Progress(header.src_partition, block_offset, header.src_epoch, header.last_offset, clock)
+    for key in [key for key, position in ahead.items() if position <= block_offset]:
+        del ahead[key]
+    return touched
+
+
+def _already_counted(
+    held: WindowTotals, ids: Ids, block_offset: int, index: ScopeIndex, ahead: Ahead
+) -> npt.NDArray[np.bool_] | None:
+    if not ahead:
+        return None
+    shards = [
+        shard for (window, shard), position in ahead.items() if window == held.window and block_offset <= position
+    ]
+    return np.isin(shard_of(index, ids), shards) if shards else None
+
+
+def everything(totals: PartitionTotals) -> Touched:
+    """All there is in memory, for a snapshot."""
+    return [(held, held.scopes[: held.size]) for held in totals.windows.values()]
+
+
+def merged(touched: Touched) -> Touched:
+    """Each window once, each scope once."""
+    ids_of: dict[int, tuple[WindowTotals, list[Ids]]] = {}
+    for held, ids in touched:
+        ids_of.setdefault(id(held), (held, []))[1].append(ids)
+    return [
+        (held, parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))) for held, parts in ids_of.values()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialHeader:
+    """What a message of `usage.partials` says of itself.
+
+    Its entries are what changed after `since` (-1: everything in memory), absolute as of `block_offset`. A turn may
+    take several messages: the position counts once the `last` one is there. `partial` names windows with an earlier,
+    sealed segment that is not in memory: totals made of these entries are not the whole window.
+    """
+
+    src_partition: int
+    block_offset: int
+    src_epoch: str
+    src_offset: int
+    clock: int
+    since: int
+    last: bool
+    partial: list[tuple[str, int]]
+    cause_event: str
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_headers(cls, headers: Iterable[tuple[str, bytes]]) -> "PartialHeader":
+        """Raises ValueError when the record carries no such header."""
+        for name, value in headers:
+            if name == HEADER:
+                fields = orjson.loads(value)
+                fields["partial"] = [(kind, start) for kind, start in fields["partial"]]
+                return cls(**fields)
+        raise ValueError("record of usage.partials without a `progress` header")
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.src_partition, self.block_offset, self.src_epoch, self.src_offset, self.clock)
+
+
+def partial_messages(
+    totals: PartitionTotals, touched: Touched, since: int, cause_event: str, partitions: int, index: ScopeIndex
+) -> Iterator[tuple[int, pa.RecordBatch, PartialHeader]]:
+    """For every partition of `usage.partials` (by scope) its entries, or none: it must know how far."""
+    progress = totals.progress
+    partial = [(held.window.kind, held.window.start) for held, _ in touched if not held.whole]
+    chunks: list[list[pa.RecordBatch]] = [[] for _ in range(partitions)]
+    for held, ids in touched:
+        target = index.hashes[ids] % partitions
+        for partition in range(partitions):
+            chosen = ids[target == partition]
+            if len(chosen):
+                chunks[partition].append(_entries(held, chosen, progress, index))
+    for partition, batches in enumerate(chunks):
+        whole = _concatenated(batches)
+        starts = range(0, max(whole.num_rows, 1), MESSAGE_ENTRIES)
+        for start in starts:
+            last = start == starts[-1]
+            yield (
+                partition,
+                whole.slice(start, MESSAGE_ENTRIES),
+                PartialHeader(
+                    progress.src_partition,
+                    progress.block_offset,
+                    progress.src_epoch,
+                    progress.src_offset,
+                    progress.clock,
+                    since,
+                    last,
+                    partial,
+                    cause_event,
+                ),
+            )
+
+
+def _entries(held: WindowTotals, ids: Ids, progress: Progress, index: ScopeIndex) -> pa.RecordBatch:
+    values = held.values[held.rows_of(ids)]
+    return entry_batch(held, ids, values, progress, index)
+
+
+def entry_batch(held: WindowTotals, ids: Ids, values: Values, progress: Progress, index: ScopeIndex) -> pa.RecordBatch:
+    """Entries of one window and source partition as `WINDOW_ENTRIES`."""
+    count = len(ids)
+    numbers = ids.tolist()
+    micros = WINDOW_ENTRIES.field("window_start").type
+
+    def constant(value: str) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
+
+    organizations = sorted({index.organizations[i] for i in numbers})
+    code = {name: position for position, name in enumerate(organizations)}
+    return pa.RecordBatch.from_arrays(
+        [
+            constant(held.window.kind),
+            pa.array(np.full(count, held.window.start)).cast(micros),
+            pa.array(np.full(count, held.window.end)).cast(micros),
+            pa.DictionaryArray.from_arrays(
+                pa.array(np.array([code[index.organizations[i]] for i in numbers], np.int32)), pa.array(organizations)
+            ),
+            pa.DictionaryArray.from_arrays(
+                pa.array(np.array([index.kinds[i] for i in numbers], np.int32)), pa.array(SCOPE_KINDS)
+            ),
+            pa.array([index.names[i] for i in numbers], pa.string()),
+            pa.array(np.full(count, progress.src_partition, np.int32)),
+            pa.array(np.full(count, held.segment)),
+            pa.array(np.full(count, progress.block_offset)),
+            constant(progress.src_epoch),
+            pa.array(np.full(count, progress.src_offset)),
+            *(pa.array(np.ascontiguousarray(values[:, column])) for column in range(len(MEASURES))),
+            int128.to_decimal(values[:, HIGH], values[:, LOW]),
+        ],
+        schema=WINDOW_ENTRIES,
+    )
+
+
+def _concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema=WINDOW_ENTRIES)
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0]

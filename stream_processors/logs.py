@@ -1,0 +1,67 @@
+"""Reading a stretch of one partition's log, outside any consumer group: how a worker finds its own past."""
+
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+TIMEOUT_S = 20.0
+
+
+class LogReader:
+    """Reads records of single partitions by offset; use as a context manager."""
+
+    def __init__(self, kafka: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": "tollbook-log-reader",  # required by the client; nothing is ever committed
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,
+                "fetch.message.max.bytes": 16 << 20,
+                "queued.max.messages.kbytes": 65_536,
+            }
+        )
+
+    def __enter__(self) -> "LogReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset kept and the offset after the last record."""
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
+        return low, high
+
+    def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
+        """First offset appended at or after an instant (the end of the log when there is none)."""
+        [found] = self._consumer.offsets_for_times([TopicPartition(topic, partition, at_ms)], timeout=TIMEOUT_S)
+        return found.offset if found.offset >= 0 else self.bounds(topic, partition)[1]
+
+    def read(self, topic: str, partition: int, start: int) -> Iterator[Message]:
+        """Records from `start` to the end of the log as it was at the call; KafkaException when the broker is away."""
+        _, end = self.bounds(topic, partition)
+        if start >= end:
+            return
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+        while True:
+            message = self._consumer.poll(TIMEOUT_S)
+            if message is None:
+                raise KafkaException(
+                    KafkaError(KafkaError._TIMED_OUT, f"{topic}[{partition}]: nothing in {TIMEOUT_S} s")
+                )
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    return
+                raise KafkaException(error)
+            offset = message.offset()
+            assert offset is not None
+            if offset >= end:
+                return
+            yield message
+            if offset == end - 1:
+                return
