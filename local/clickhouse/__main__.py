@@ -14,6 +14,7 @@ from aiohttp import web
 from local.clickhouse.auth import Account
 from local.clickhouse.engine import Engine
 from local.clickhouse.errors import ClickHouseError
+from local.clickhouse.faults import FaultyFront
 from local.clickhouse.server import Front
 
 _SHUTDOWN_SECONDS = 60.0
@@ -33,16 +34,17 @@ def main(port: int | None, path: Path | None) -> None:
         engine = Engine(path or Path(os.environ.get("TOLLBOOK_STATE_DIR", ".tollbook")) / "clickhouse")
     except ClickHouseError as error:
         sys.exit(f"The ClickHouse engine cannot start: {error}")
-    asyncio.run(_serve(Front(engine, accounts).application(), chosen_port))
+    front = FaultyFront if os.environ.get("TOLLBOOK_FAULT") == "front" else Front
+    asyncio.run(_serve(front(engine, accounts), chosen_port))
 
 
-async def _serve(app: web.Application, port: int) -> None:
+async def _serve(front: Front, port: int) -> None:
     """Serves until SIGTERM or SIGINT, then lets running queries finish before the engine closes."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     runner = web.AppRunner(
-        app,
+        front.application(),
         access_log=None,
         auto_decompress=False,  # body.py decodes, lz4 too
         handler_cancellation=True,  # a SELECT whose client is gone is killed

@@ -82,7 +82,7 @@ async def streamed(http: web.Request, asked: Request, result: PipedResult, outpu
             await response.write(encode.compress(chunk) if encode else chunk)
         if not ended:
             await _rest(http, response, result, chunks, encode, tag)
-        if encode:
+        elif encode:
             await response.write(encode.flush())
         return response
 
@@ -110,8 +110,10 @@ async def _rest(
         await result.answer()
     except ClickHouseError as error:
         message = _late_error(error, tag)
-        await response.write(encode.compress(message) + encode.flush() if encode else message)
-        assert http.transport is not None, "a connection that was written to has a transport"
+        await response.write(encode.compress(message) if encode else message)
+    if encode:
+        await response.write(encode.flush())
+    if result.failed and http.transport is not None:
         http.transport.close()  # without the last chunk's mark: no client takes this for a whole result
 
 

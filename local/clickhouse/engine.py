@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import chdb
 
 from local.clickhouse.errors import (
+    BAD_ARGUMENTS,
     SESSION_IS_LOCKED,
     SESSION_NOT_FOUND,
     from_engine,
@@ -40,10 +42,11 @@ class Connection:
         self._kept: list[str] = []
 
     def query(self, sql: str, output_format: str = "TabSeparated", params: Mapping[str, str] | None = None) -> Answer:
-        """Runs one statement. Raises ClickHouseError with the engine's code."""
+        """Runs one statement (bytes beyond UTF-8 as surrogates). Raises ClickHouseError with the engine's code."""
         started_ns = time.monotonic_ns()
         try:
-            result = self._engine.query(sql, output_format, params=dict(params or {}))
+            encoded: Any = sql.encode(errors="surrogateescape")  # the engine takes bytes, whatever its annotation says
+            result = self._engine.query(encoded, output_format, params=dict(params or {}))
         except RuntimeError as error:
             raise from_engine(error) from error
         return _answer(result, time.monotonic_ns() - started_ns)
@@ -55,22 +58,20 @@ class Connection:
     @contextmanager
     def request(self, database: str, settings: Mapping[str, str], readonly: bool) -> Iterator[None]:
         """One request's database and settings: applied before, and taken back to what the session itself has set."""
-        if database:
-            self.query(f"USE {quoted_name(database)}")
         try:
-            self._set({name: quoted(value) for name, value in settings.items()})
-            try:
-                if readonly:
-                    self.query("SET readonly = 1")
-                yield
-            finally:
-                if not readonly:
-                    self._set(dict.fromkeys(settings, "DEFAULT"))
-        finally:
             if database:
-                self.query("USE default")
-            if database or settings:
-                self._restore()
+                self.query(f"USE {quoted_name(database)}")
+            self._set({name: quoted(value) for name, value in settings.items()})
+            if readonly:
+                self.query("SET readonly = 1")
+            yield
+        finally:
+            if not readonly:  # a reader's connection ends with its request
+                self._set(dict.fromkeys(settings, "DEFAULT"))
+                if database:
+                    self.query("USE default")
+                if database or settings:
+                    self._restore()
 
     def _set(self, literals: Mapping[str, str]) -> None:
         if literals:
@@ -165,12 +166,14 @@ class Engine:
     def __init__(self, path: Path) -> None:
         """Raises ClickHouseError (36) when another process has the directory."""
         self._data, self.spool = path / "data", path / "spool"
-        shutil.rmtree(self.spool, ignore_errors=True)
-        self.spool.mkdir(parents=True, mode=0o700)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            self._anchor = Connection(self._data)
+            self._anchor = Connection(self._data)  # the engine lives as long as one connection does
         except RuntimeError as error:
-            raise from_engine(error) from error
+            reason = f"{self._data} is open in another process, or is not a directory of the engine: {error}"
+            raise refusal(BAD_ARGUMENTS, reason, "BAD_ARGUMENTS") from error
+        shutil.rmtree(self.spool, ignore_errors=True)  # what a killed process left, now that it is ours
+        self.spool.mkdir(mode=0o700)
         self.sessions = Sessions(self.connect)
 
     def connect(self) -> Connection:
@@ -195,6 +198,19 @@ class Engine:
 
     def new_spool_path(self) -> Path:
         return self.spool / uuid.uuid4().hex
+
+    def canonical(self, statement: str) -> bytes:
+        """The one statement as the engine's parser prints it. Raises ClickHouseError (62) for none or several."""
+        connection = self.connect()
+        try:
+            return connection.query(f"SELECT formatQuerySingleLine({quoted(statement)})", "TSVRaw").output
+        finally:
+            connection.close()
+
+    @cached_property
+    def table_functions(self) -> frozenset[str]:
+        """The names of all table functions, in lower case."""
+        return frozenset(self._anchor.query("SELECT lower(name) FROM system.table_functions").output.decode().split())
 
     def kill(self, marker: str) -> None:
         """Cancels the queries whose text contains `marker`."""

@@ -1,9 +1,9 @@
 """Runs one request's statement in a thread of its own: what goes around the engine's call, and back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from local.clickhouse import sql
+from local.clickhouse import readonly, sql
 from local.clickhouse.auth import Account
 from local.clickhouse.engine import Answer, Engine, quoted
 from local.clickhouse.errors import INTO_OUTFILE_NOT_ALLOWED, READONLY, refusal
@@ -35,14 +35,15 @@ class Work:
 
     def insert(self, insert: sql.InsertWithData, rows: Path) -> Answer:
         """An INSERT whose data stands in the file `rows`: one call, so that one batch is one block."""
-        head = _text(insert.statement)
-        return self._in_session(f"{head}\nFROM INFILE {quoted(str(rows))}\nFORMAT {insert.format}", "TabSeparated")
+        target, settings = _text(insert.target), _text(insert.settings)
+        text = f"{target}\nFROM INFILE {quoted(str(rows))}\n{settings}\nFORMAT {insert.format}"
+        return self._in_session(text, "TabSeparated")
 
     def _in_session(self, text: str, output_format: str, keep: bool = False) -> Answer:
-        asked, readonly = self.asked, self.account.readonly
-        session_id = "" if readonly else asked.session_id  # a reader's session has no state to keep
+        asked, is_reader = self.asked, self.account.readonly
+        session_id = "" if is_reader else asked.session_id  # a reader's session has no state to keep
         lease = self.engine.leased(self.account.name, session_id, asked.session_timeout_s, asked.session_must_exist)
-        with lease as connection, connection.request(asked.database, asked.settings, readonly):
+        with lease as connection, connection.request(asked.database, asked.settings, is_reader):
             answer = connection.query(text, output_format, asked.params)
             if keep:
                 connection.keep(text)
@@ -51,6 +52,17 @@ class Work:
 
 def _text(statement: bytes) -> str:
     return statement.decode("utf-8", errors="surrogateescape")
+
+
+def for_reader(engine: Engine, asked: Request, text: bytes) -> tuple[Request, bytes]:
+    """A reader's request as it may run: judged, in the engine's own wording, away from the database of files.
+
+    Raises ClickHouseError (497) for what a reader may not do, (62) for what is not one statement.
+    """
+    readonly.check_settings(asked.database, asked.settings)
+    canonical = engine.canonical(_text(text))
+    readonly.check_statement(canonical, engine.table_functions)
+    return replace(asked, database=asked.database or "information_schema"), canonical
 
 
 def checked(text: bytes, over_get: bool) -> sql.Statement:

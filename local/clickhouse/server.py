@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -12,10 +13,11 @@ from local.clickhouse import answer, body, sql
 from local.clickhouse.auth import Account, authenticate
 from local.clickhouse.engine import Answer, Engine
 from local.clickhouse.errors import NOT_IMPLEMENTED, ClickHouseError, refusal
-from local.clickhouse.execute import Work, checked
+from local.clickhouse.execute import Work, checked, for_reader
 from local.clickhouse.request import Request, read
 from local.clickhouse.stream import PipedResult
 
+T = TypeVar("T")
 _QUERIES_AT_ONCE = 32
 _WITHOUT_ROWS = {
     "SET",
@@ -67,17 +69,23 @@ class Front:
         rows = self._engine.new_spool_path()
         try:
             text, insert = await body.read_statement(asked.query, body.decoded(http), rows)
+            if account.readonly:
+                asked, text = await self._in_thread(partial(for_reader, self._engine, asked, text))
             work = Work(self._engine, account, asked, text)
-            if insert is not None:
-                counts = await self._finished(partial(work.insert, insert, rows))
-                return answer.whole(asked, counts, None)
+            if insert is not None and not account.readonly:
+                return await self._insert(http, asked, partial(work.insert, insert, rows))
             statement = checked(text, http.method in ("GET", "HEAD"))
             if statement.is_select:
                 return await self._select(http, work, statement)
-            counts = await self._finished(partial(work.run, statement))
+            if statement.keyword == "INSERT":
+                return await self._insert(http, asked, partial(work.run, statement))
+            counts = await self._in_thread(partial(work.run, statement))
             return answer.whole(asked, counts, _output_format(statement, asked))
         finally:
             rows.unlink(missing_ok=True)
+
+    async def _insert(self, http: web.Request, asked: Request, work: Callable[[], Answer]) -> web.StreamResponse:
+        return answer.whole(asked, await self._in_thread(work), None)
 
     async def _select(self, http: web.Request, work: Work, statement: sql.Statement) -> web.StreamResponse:
         pipe = self._engine.new_spool_path()
@@ -89,7 +97,7 @@ class Front:
         finally:
             await asyncio.shield(result.close())
 
-    async def _finished(self, work: Callable[[], Answer]) -> Answer:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         """The work's outcome; once begun it is finished, whether or not the client waits for it."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:

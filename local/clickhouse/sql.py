@@ -66,9 +66,10 @@ def _comment_end(sql: bytes, start: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class InsertWithData:
-    """An INSERT whose rows follow it: `statement` up to its FORMAT clause; the data starts at byte `data_start`."""
+    """An INSERT whose rows follow it: its target, its SETTINGS clause or nothing, and where its data starts."""
 
-    statement: bytes
+    target: bytes
+    settings: bytes
     format: str
     data_start: int
 
@@ -78,14 +79,19 @@ def insert_with_data(sql: bytes) -> InsertWithData | None:
     if not _is_insert(sql):
         return None
     stream = tokens(sql)
+    target_end = None
     for token in stream:
         if token.depth == 0 and token.is_word(b"SELECT", b"WITH", b"VALUES", b"INFILE"):
             return None
+        if token.depth == 0 and target_end is None and token.is_word(b"SETTINGS"):
+            target_end = token.start
         if token.depth == 0 and token.is_word(b"FORMAT"):
             name = next(stream, None)
             if name is None or name.kind != "word":
                 return None
-            return InsertWithData(sql[: token.start], name.text.decode(), _data_start(sql, name.end))
+            target_end = token.start if target_end is None else target_end
+            settings = sql[target_end : token.start]
+            return InsertWithData(sql[:target_end], settings, name.text.decode(), _data_start(sql, name.end))
     return None
 
 

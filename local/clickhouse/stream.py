@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 from pathlib import Path
 
 from local.clickhouse.engine import Answer
@@ -44,17 +43,21 @@ class PipedResult:
         assert self._answer is not None, "start comes first"
         return await self._answer
 
+    @property
+    def failed(self) -> bool:
+        """Whether the query is over and gave an error."""
+        return self._answer is not None and self._answer.done() and self._answer.exception() is not None
+
     async def close(self) -> None:
         """Ends the query if it still runs, and removes the pipe. Kills until it is dead: it may start late."""
-        answer = self._answer
-        while answer is not None and not answer.done():
-            await asyncio.get_running_loop().run_in_executor(None, self._kill)
-            drain: asyncio.Future[None] = asyncio.ensure_future(self._drain())
-            await asyncio.wait({answer, drain}, timeout=0.1)
+        if self._answer is not None and not self._answer.done():
+            drain = asyncio.ensure_future(self._drain())
+            while not self._answer.done():
+                await asyncio.get_running_loop().run_in_executor(None, self._kill)
+                await asyncio.wait([self._answer], timeout=0.1)
             drain.cancel()
-        if answer is not None:
-            with suppress(Exception):  # whoever asked for the answer has got it; nobody is left to tell
-                answer.result()
+        if self._answer is not None:
+            self._answer.exception()  # whoever asked for the answer has got it; nobody is left to tell
         if self._transport is not None:
             self._transport.close()
         self._path.unlink(missing_ok=True)
