@@ -23,6 +23,7 @@ from stream_processors.core.budgets import (
 )
 
 DAY_US = 86_400_000_000
+EXTENDS = "extends"  # the header that links a record to its predecessor: its offset as decimal text
 #: Beyond any amount: totals are kept in 128 bits.
 NEVER = (1 << 127) - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,8 +68,10 @@ _NOTHING = _Standing()
 class AlertBook:
     """The alerts of one partition of `usage.alerts`, as far as they have been folded."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        """`start` is the first offset that the partition still keeps: what extends an older one comes first."""
         self.head = -1  # offset of the last accepted record
+        self._start = start
         self._standings: dict[Subject, _Standing] = {}
 
     def __len__(self) -> int:
@@ -81,7 +84,7 @@ class AlertBook:
         `extends` is the header's value, None when there is none: such records (alerts about the pipeline, by
         other writers) stand beside the chain.
         """
-        if extends is None or extends != self.head:
+        if extends is None or not (extends == self.head or self.head < self._start > extends):
             return False
         self.head = offset
         if record["type"] == "threshold":
@@ -131,14 +134,6 @@ class AlertBook:
             return NEVER, NEVER
         bounds = [-NEVER, *(threshold_amount(budget.limit, each) for each in budget.thresholds), NEVER]
         return bounds[count], bounds[count + 1]
-
-    def next_amount(self, budget: Budget, organization: str, scope_kind: str, scope: str, window: Window) -> int:
-        """The amount at which the next threshold is reached; NEVER when all are. Corrections: see `quiet_range`."""
-        raised = self._standings.get(
-            Subject(budget.id, organization, scope_kind, scope, window.kind, window.start), _NOTHING
-        ).raised
-        open_thresholds = [each for each in budget.thresholds if each not in raised]
-        return threshold_amount(budget.limit, open_thresholds[0]) if open_thresholds else NEVER
 
     def forget(self, before: int) -> None:
         """Drop what ended and was last changed before this instant (microseconds UTC).
@@ -198,6 +193,11 @@ def limit_record(
         "positions": [dict(position) for position in positions],
         "as_of": instant(now_us),
     }
+
+
+def extends_of(headers: Iterable[tuple[str, bytes]] | None) -> int | None:
+    """The offset that a record of `usage.alerts` extends; None when it stands beside the chain."""
+    return next((int(value) for name, value in headers or () if name == EXTENDS), None)
 
 
 def limit_key(budget_id: str, organization: str, scope_kind: str, scope: str) -> bytes:

@@ -16,6 +16,7 @@ from stream_processors.core.alerts import (
     AlertBook,
     Change,
     alert_record,
+    extends_of,
     instant,
     limit_key,
     limit_record,
@@ -131,7 +132,6 @@ def test_nothing_is_due_exactly_within_the_quiet_range(
     book, _ = run(totals, budget)
     low, high = book.quiet_range(budget, *WHERE, WINDOW)
     assert (low <= used < high) is (book.due(budget, *WHERE, WINDOW, used) == [])
-    assert book.next_amount(budget, *WHERE, WINDOW) == high
 
 
 def test_the_quiet_range_is_open_ended_before_the_first_and_after_the_last() -> None:
@@ -161,6 +161,21 @@ def test_the_fold_ignores_what_does_not_extend_the_head(totals: list[int]) -> No
 def stray_subject() -> Any:
     change, *_ = AlertBook().due(BUDGET, "acme", "department", "stray", WINDOW, 5000)
     return change.subject
+
+
+def test_the_chain_goes_on_after_retention_took_its_beginning() -> None:
+    _, records = run([400, 1000])
+    book = AlertBook(start=2)
+    assert not book.fold(2, 2, records[2])
+    assert book.fold(2, 1, records[2])
+    assert not book.fold(3, 1, records[3])
+    assert book.fold(3, 2, records[3])
+
+
+def test_the_link_is_read_from_the_headers() -> None:
+    assert extends_of([("other", b"x"), ("extends", b"-1")]) == -1
+    assert extends_of([("other", b"x")]) is None
+    assert extends_of(None) is None
 
 
 def test_other_types_of_alert_move_the_head_and_nothing_else() -> None:

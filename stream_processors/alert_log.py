@@ -1,0 +1,77 @@
+"""Reading `usage.alerts` as anyone may: decoded through the registry, and only what belongs to the chains."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, cast
+
+import fastavro
+from confluent_kafka import Message
+
+from schemas.codec import avro_schema, decode, split_frame
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.topics import ALERTS
+from stream_processors.core.alerts import AlertBook, extends_of
+from stream_processors.logs import LogReader
+
+PAUSE_S = 0.25
+
+
+def read_alerts(settings: Settings, follow: bool) -> Iterator[Mapping[str, Any]]:
+    """Records of `alert.v1`, partition after partition in the order of the log; with `follow` it waits for more.
+
+    Raises KafkaException or RegistryAwayError when one of them is away, ValueError for a record that is no alert.
+    """
+    registry = Registry(settings.registry)
+    with LogReader(settings.kafka) as reader:
+        partitions = [_Partition(reader, registry, number) for number in range(settings.partitions)]
+        while True:
+            for partition in partitions:
+                yield from partition.news()
+            if not follow:
+                return
+            time.sleep(PAUSE_S)
+
+
+class _Partition:
+    """How far one partition has been read, and its chain."""
+
+    def __init__(self, reader: LogReader, registry: Registry, number: int) -> None:
+        self._reader, self._registry, self._number = reader, registry, number
+        self._next, _ = reader.bounds(ALERTS, number)
+        self._book = AlertBook(self._next)
+
+    def news(self) -> Iterator[Mapping[str, Any]]:
+        for message in self._reader.read(ALERTS, self._number, self._next):
+            self._next = (message.offset() or 0) + 1
+            record = _decoded(message, self._registry)
+            if self._counts(message, record):
+                yield record
+
+    def _counts(self, message: Message, record: Mapping[str, Any]) -> bool:
+        """Alerts about the pipeline come from other writers and stand beside the chain."""
+        headers = cast("list[tuple[str, bytes]] | None", message.headers())  # a dict only when producing
+        extends = extends_of(headers)
+        if extends is None:
+            return bool(record["type"] != "threshold")
+        return self._book.fold(self._next - 1, extends, record)
+
+
+def _decoded(message: Message, registry: Registry) -> dict[str, Any]:
+    place = f"{ALERTS}[{message.partition()}] at {message.offset()}"
+    try:
+        value = message.value() or b""
+        schema_id, _ = split_frame(value)
+        text = registry.schema_text(schema_id)
+        if text is None:
+            raise ValueError(f"schema id {schema_id}: unknown to the registry")
+        return decode(value, _parsed(text), avro_schema("alert.v1"))
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
+@cache
+def _parsed(text: str) -> Any:
+    return fastavro.parse_schema(json.loads(text))

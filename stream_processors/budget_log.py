@@ -1,0 +1,61 @@
+"""`usage.budgets`: one record a budget, its whole dated history; compacted, one partition, no value when removed."""
+
+from collections.abc import Mapping
+
+import orjson
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.topics import BUDGETS
+from stream_processors.core.budget_forms import History, from_record, to_record
+from stream_processors.core.budgets import Budget
+from stream_processors.logs import LogReader
+
+WRITE_S = 20.0
+
+
+def fold_budget_record(key: bytes, value: bytes | None) -> Budget | None:
+    """The budget in force by a record of the topic, None when it was removed. ValueError names what is wrong."""
+    history = history_of(key, value)
+    return history[-1].budget if history else None
+
+
+def history_of(key: bytes, value: bytes | None) -> History:
+    """The history that a record states, empty when the budget was removed. ValueError names what is wrong."""
+    if not value:
+        return ()
+    try:
+        record = orjson.loads(value)
+        if record["id"] != key.decode():
+            raise ValueError(f"id = {record['id']!r}: must be the record's key")
+        return from_record(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{BUDGETS}: record of key {key!r}: {error!r}") from error
+
+
+def read_histories(kafka: str) -> dict[str, History]:
+    """Every budget that the topic holds, by id; KafkaException when the broker is away."""
+    histories: dict[str, History] = {}
+    with LogReader(kafka) as reader:
+        start, _ = reader.bounds(BUDGETS, 0)
+        for message in reader.read(BUDGETS, 0, start):
+            key = message.key() or b""
+            histories[key.decode()] = history_of(key, message.value())
+    return {budget_id: history for budget_id, history in histories.items() if history}
+
+
+def write_histories(kafka: str, histories: Mapping[str, History]) -> None:
+    """Append each history, an empty one as a removal; returns when all replicas have them, else KafkaException."""
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "acks": "all"})
+    for budget_id, history in histories.items():
+        value = orjson.dumps(to_record(history)) if history else None
+        producer.produce(BUDGETS, key=budget_id, value=value, partition=0, on_delivery=delivered)
+    if producer.flush(WRITE_S):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{BUDGETS}: no acknowledgement in {WRITE_S} s"))
+    if failures:
+        raise KafkaException(failures[0])
