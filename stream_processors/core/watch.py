@@ -32,7 +32,8 @@ def amounts_in(unit: str, values: Values) -> Amounts:
 
 def _at_least(amounts: Amounts, bound_high: Ids, bound_low: Ids) -> npt.NDArray[np.bool_]:
     high, low = amounts
-    return (high > bound_high) | ((high == bound_high) & (low >= bound_low))
+    reached: npt.NDArray[np.bool_] = (high > bound_high) | ((high == bound_high) & (low >= bound_low))
+    return reached
 
 
 class _Quiet:

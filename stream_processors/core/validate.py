@@ -1,0 +1,170 @@
+"""What makes an event impossible to book: a closed set of reasons, checked by columns."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.arrow import TOKEN_CLASSES
+
+Mask = npt.NDArray[np.bool_]
+_MAX_NAME = 128
+_MAX_TOKENS = 10**9  # a class
+_MAX_AHEAD_US = 5 * 60 * 1_000_000
+_FIRST_US = int(np.datetime64("2015-01-01", "us").astype(np.int64))
+_END_US = int(np.datetime64("2100-01-01", "us").astype(np.int64))
+_SYMBOLS = {"service_tier": ("default", "batch", "flex", "priority"), "status": ("ok", "error", "cancelled")}
+_KINDS = ("usage", "provisional", "final", "adjustment")
+#: (part, whole): each part, and each sum of parts that share no token, is at most its whole.
+_PARTS = (
+    (("cache_read_tokens", "cache_write_tokens"), "input_tokens"),
+    (("cache_write_1h_tokens",), "cache_write_tokens"),
+    (("input_audio_tokens", "input_image_tokens"), "input_tokens"),
+    (("reasoning_tokens",), "output_tokens"),
+    (("output_audio_tokens",), "output_tokens"),
+)
+
+
+class Breach(NamedTuple):
+    """A broken rule; `mask` tells the rows that break it, `detail(row)` names field, value and rule."""
+
+    reason: str
+    mask: Mask
+    detail: Callable[[int], str]
+
+
+def breaches(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> dict[int, tuple[str, str]]:
+    """Reason and detail for each row of `events` that cannot be booked: the first rule it breaks, in this order."""
+    found: dict[int, tuple[str, str]] = {}
+    for reason, mask, detail in _rules(events, booked_us):
+        if mask.any():
+            for row in np.flatnonzero(mask).tolist():
+                if row not in found:
+                    found[row] = (reason, detail(row))
+    return found
+
+
+def _rules(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> Iterator[Breach]:
+    counts = {name: events.column(name).to_numpy() for name in TOKEN_CLASSES}
+    yield from _names(events)
+    yield from _enums(events)
+    yield from _negatives(events, counts)
+    yield from _parts(events, counts)
+    yield from _times(events, booked_us)
+    for name, values in counts.items():
+        yield Breach("too_large", values > _MAX_TOKENS, _says(name, values, f"at most {_MAX_TOKENS}"))
+
+
+def _says(name: str, values: npt.NDArray[np.int64], rule: str) -> Callable[[int], str]:
+    return lambda row: f"{name} = {values[row]}: {rule}"
+
+
+def _names(events: pa.RecordBatch) -> Iterator[Breach]:
+    for name, limit in (("source", _MAX_NAME), ("event_id", _MAX_NAME), ("organization", _MAX_NAME)):
+        lengths = _lengths(events.column(name))
+        mask = (lengths == 0) | (lengths > limit)
+        yield Breach("invalid", mask, _says(f"length of {name}", lengths, f"1 to {limit} characters"))
+    for name in ("provider", "model"):
+        lengths = _lengths(events.column(name))
+        yield Breach("invalid", lengths == 0, _says(f"length of {name}", lengths, "at least 1 character"))
+
+
+def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
+    if isinstance(column, pa.DictionaryArray):
+        return _of_dictionary(column, pc.utf8_length(column.dictionary).to_numpy())
+    return pc.utf8_length(column).to_numpy()  # type: ignore[no-any-return]
+
+
+def _of_dictionary(column: pa.DictionaryArray, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return values[column.indices.to_numpy()]
+
+
+def _enums(events: pa.RecordBatch) -> Iterator[Breach]:
+    kind = events.column("kind")
+    yield Breach("invalid", _outside(kind, ("usage",)), lambda row: _kind_detail(kind[row].as_py()))
+    for name, symbols in _SYMBOLS.items():
+        yield Breach(
+            "invalid", _outside(events.column(name), symbols), _symbol_detail(events.column(name), name, symbols)
+        )
+
+
+def _outside(column: pa.DictionaryArray, symbols: tuple[str, ...]) -> Mask:
+    known = np.array([value in symbols for value in column.dictionary.to_pylist()], bool)
+    return np.zeros(len(column), bool) if known.all() else ~known[column.indices.to_numpy()]
+
+
+def _kind_detail(kind: str) -> str:
+    if kind in _KINDS:
+        return f"kind = {kind!r}: only 'usage' is booked yet"
+    return f"kind = {kind!r}: one of {', '.join(_KINDS)}"
+
+
+def _symbol_detail(column: pa.DictionaryArray, name: str, symbols: tuple[str, ...]) -> Callable[[int], str]:
+    return lambda row: f"{name} = {column[row].as_py()!r}: one of {', '.join(symbols)}"
+
+
+def _negatives(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[Breach]:
+    revision = events.column("revision").to_numpy()
+    yield Breach("invalid", revision < 0, _says("revision", revision, "not negative"))
+    for name, values in counts.items():
+        yield Breach("invalid", values < 0, _says(name, values, "not negative"))
+    for name in ("input_parts", "output_parts", "units"):
+        least = _per_row(events.column(name), np.minimum)
+        yield Breach("invalid", least < 0, _says(f"least of {name}", least, "not negative"))
+
+
+def _per_row(column: pa.MapArray, fold: np.ufunc) -> npt.NDArray[np.int64]:
+    """The values of each row's map folded; 0 for an empty map."""
+    offsets = column.offsets.to_numpy()
+    folded = np.zeros(len(column), np.int64)
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled):
+        # Nothing that passes is above the limit, so capping changes no verdict and sums cannot wrap.
+        values = np.minimum(column.items.to_numpy(), 2 * _MAX_TOKENS)
+        folded[filled] = fold.reduceat(values[: offsets[-1]], offsets[filled])
+    return folded
+
+
+def _parts(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[Breach]:
+    for parts, whole in _PARTS:
+        left = counts[whole].copy()
+        for part in parts:
+            left -= counts[part]  # counts are not negative here, so this cannot wrap
+        detail = _parts_detail({name: counts[name] for name in (*parts, whole)}, parts, whole)
+        yield Breach("parts_exceed_whole", left < 0, detail)
+    for name, whole in (("input_parts", "input_tokens"), ("output_parts", "output_tokens")):
+        total = _per_row(events.column(name), np.add)
+        detail = _parts_detail({f"sum of {name}": total, whole: counts[whole]}, (f"sum of {name}",), whole)
+        yield Breach("parts_exceed_whole", total > counts[whole], detail)
+
+
+def _parts_detail(values: dict[str, npt.NDArray[np.int64]], parts: tuple[str, ...], whole: str) -> Callable[[int], str]:
+    def detail(row: int) -> str:
+        stated = ", ".join(f"{name} = {column[row]}" for name, column in values.items())
+        return f"{stated}: {' + '.join(parts)} is part of {whole}"
+
+    return detail
+
+
+def _times(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> Iterator[Breach]:
+    occurred = events.column("occurred_at").view(pa.int64()).to_numpy()
+    limit = booked_us + _MAX_AHEAD_US
+    yield Breach(
+        "future",
+        occurred > limit,
+        lambda row: (
+            f"occurred_at = {_iso(occurred[row])}: at most 5 minutes after it was booked ({_iso(booked_us[row])})"
+        ),
+    )
+    yield Breach(
+        "out_of_range",
+        (occurred < _FIRST_US) | (occurred >= _END_US),
+        lambda row: f"occurred_at = {_iso(occurred[row])}: from 2015-01-01 to before 2100-01-01",
+    )
+
+
+def _iso(micros: np.int64) -> str:
+    return f"{np.datetime64(int(micros), 'us')}Z"
