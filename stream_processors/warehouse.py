@@ -1,23 +1,26 @@
 """The ledger's ClickHouse, for commands that only ask it something."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver.exceptions import OperationalError
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.settings import Settings
 
 TIMEOUT_S = 5
+# What fails is raised; its log would say it twice.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
-class WarehouseAwayError(Exception):
-    """ClickHouse did not answer."""
+class WarehouseError(Exception):
+    """ClickHouse did not answer, or refused (as before its migrations)."""
 
 
 def ask(settings: Settings, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Rows by column name; WarehouseAwayError when it is away, DatabaseError when it refuses the query."""
+    """Rows by column name; WarehouseError when there are none to be had."""
     address = urlsplit(settings.clickhouse)
     try:
         with clickhouse_connect.get_client(
@@ -30,5 +33,5 @@ def ask(settings: Settings, query: str, parameters: Mapping[str, Any] | None = N
             connect_timeout=TIMEOUT_S,
         ) as client:
             return list(client.query(query, parameters=dict(parameters or {})).named_results())
-    except OperationalError as error:
-        raise WarehouseAwayError(f"ClickHouse at {settings.clickhouse}: {error}") from error
+    except ClickHouseError as error:
+        raise WarehouseError(f"ClickHouse at {settings.clickhouse}: {error}") from error

@@ -13,7 +13,7 @@ from schemas.settings import Settings
 from stream_processors import warehouse
 from stream_processors.alert_log import read_alerts
 from stream_processors.budget_log import read_histories, write_histories
-from stream_processors.commands.output import json_text, print_json, print_table, reports_failure
+from stream_processors.commands.output import json_text, print_json, print_table, reports_failure, require_kafka
 from stream_processors.core.budget_changes import Changes, compare, describe, describe_change, histories_after
 from stream_processors.core.budget_forms import parse_budgets, scope_text
 from stream_processors.core.budgets import Budget, amount_text
@@ -58,6 +58,7 @@ def apply(file: Path, prune: bool, as_json: bool) -> None:
     """
     wanted = parse_budgets(file.read_text(encoding="utf-8"), str(file))
     kafka = Settings().kafka
+    require_kafka(kafka)
     histories = read_histories(kafka)
     changes = compare(histories, wanted)
     effective_at = time.time_ns() // 1000
@@ -79,10 +80,11 @@ def list_budgets(as_json: bool) -> None:
     Example: tollbook budgets list --json
     """
     settings = Settings()
+    require_kafka(settings.kafka)
     in_force = [history[-1] for _, history in sorted(read_histories(settings.kafka).items())]
     try:
         fullest = {row["budget_id"]: row for row in warehouse.ask(settings, FULLEST)}
-    except warehouse.WarehouseAwayError as error:
+    except warehouse.WarehouseError as error:
         click.echo(f"{error}; usage is left out", err=True)
         fullest = {}
     if as_json:
@@ -95,9 +97,9 @@ def list_budgets(as_json: bool) -> None:
         )
         return
     print_table(
-        ("budget", "scope", "period", "unit", "limit", "thresholds", "scopes", "fullest", "used", "%"),
+        ("budget", "scope", "per", "limit", "thresholds", "fullest", "used", "%"),
         [(*_budget_cells(dated.budget), *_fullest_cells(fullest.get(dated.budget.id))) for dated in in_force],
-        numbers=("limit", "scopes", "used", "%"),
+        numbers=("limit", "used", "%"),
     )
 
 
@@ -123,7 +125,7 @@ def limits(scope: str, as_json: bool) -> None:
         click.echo(f"No budget has counted usage of {scope} yet.", err=True)
         return
     print_table(
-        ("organization", "budget", "window", "until", "unit", "used", "limit", "remaining", "%", "decision"),
+        ("organization", "budget", "window", "used", "limit", "remaining", "%", "decision"),
         [_limit_cells(row) for row in rows],
         numbers=("used", "limit", "remaining", "%"),
     )
@@ -138,7 +140,9 @@ def alerts(follow: bool, as_json: bool) -> None:
 
     Example: tollbook alerts --follow
     """
-    for record in read_alerts(Settings(), follow):
+    settings = Settings()
+    require_kafka(settings.kafka)
+    for record in read_alerts(settings, follow):
         click.echo(json_text(record) if as_json else _alert_line(record))
 
 
@@ -188,16 +192,15 @@ def _budget_cells(budget: Budget) -> tuple[str, ...]:
         budget.id,
         scope_text(budget) + whose,
         budget.period,
-        budget.unit,
-        amount_text(budget.unit, budget.limit),
+        f"{amount_text(budget.unit, budget.limit)} {budget.unit}",
         " ".join(map(str, budget.thresholds)),
     )
 
 
 def _fullest_cells(row: Mapping[str, Any] | None) -> tuple[str, ...]:
     if row is None:
-        return ("", "", "", "")
-    return (str(row["scopes"]), f"{row['organization']}/{row['scope']}", row["used"], _percent(row))
+        return ("", "", "")
+    return (f"{row['organization']}/{row['scope']}", row["used"], _percent(row))
 
 
 def _with_percent(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -205,14 +208,13 @@ def _with_percent(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _limit_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    over = "" if row["current"] else " (over)"
     return (
         row["organization"],
         row["budget_id"],
-        f"{row['window_kind']} {row['window_start']:%Y-%m-%d %H:%M}",
-        f"{row['window_end']:%Y-%m-%d %H:%M}" if row["current"] else "over",
-        row["unit"],
+        f"{row['window_kind']} from {row['window_start']:%Y-%m-%d %H:%M}{over}",
         row["used"],
-        row["limit"],
+        f"{row['limit']} {row['unit']}",
         row["remaining"],
         _percent(row),
         row["decision"] if row["current"] else "allow",

@@ -1,5 +1,7 @@
 """What the commands share: how they print, and what their exit status says when something is wrong."""
 
+import logging
+import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any
@@ -7,13 +9,17 @@ from typing import Any
 import click
 import orjson
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
 from schemas.registry import RegistryAwayError
-from stream_processors.warehouse import WarehouseAwayError
+from schemas.settings import Settings
+from stream_processors.warehouse import WarehouseError
 
 CANNOT_DECIDE = 3
+BROKER_S = 5.0
+PIPE_WIDTH = 400
 
 
 def reports_failure(command: Callable[..., None]) -> Callable[..., None]:
@@ -25,12 +31,19 @@ def reports_failure(command: Callable[..., None]) -> Callable[..., None]:
             command(*arguments, **options)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
-        except (KafkaException, RegistryAwayError, WarehouseAwayError) as error:
-            failure = click.ClickException(f"{error}\nIs the stack up? See `tollbook status`.")
-            failure.exit_code = CANNOT_DECIDE
-            raise failure from error
+        except KafkaException as error:
+            raise _away(f"Kafka at {Settings().kafka}: {error.args[0].str()}") from error
+        except (RegistryAwayError, WarehouseError) as error:
+            raise _away(str(error)) from error
 
     return run
+
+
+def require_kafka(kafka: str) -> None:
+    """Raises KafkaException within seconds when the broker is away, where a consumer would wait and log on."""
+    quiet = logging.getLogger("tollbook.commands.kafka")
+    quiet.setLevel(logging.CRITICAL)
+    AdminClient({"bootstrap.servers": kafka}, logger=quiet).list_topics(timeout=BROKER_S)
 
 
 def json_text(value: Any) -> str:
@@ -44,10 +57,17 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str]) -> None:
-    """A plain table for people; the columns in `numbers` are aligned to the right."""
+    """A plain table for people; the columns in `numbers` are aligned to the right. In a pipe no line is broken."""
     table = Table(box=None)
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left")
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(highlight=False, markup=False, width=width).print(table)
+
+
+def _away(message: str) -> click.ClickException:
+    failure = click.ClickException(f"{message}\nIs the stack up? See `tollbook status`.")
+    failure.exit_code = CANNOT_DECIDE
+    return failure
