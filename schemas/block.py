@@ -36,6 +36,7 @@ class BlockHeader:
     marker_count: int
     gap_count: int
     price_version: str
+    booked_until: int  # append time of the last offset, microseconds UTC: the clock of the chain, never going back
     rated_at: int  # microseconds UTC, for latency figures only
 
     def to_bytes(self) -> bytes:

@@ -17,6 +17,8 @@ ALERTS = "usage.alerts"
 LIMITS = "usage.limits"
 BUDGETS = "usage.budgets"
 PRICES = "usage.prices"
+#: Changelog of the rollup's table; Faust derives the name from the app and the table.
+TOTALS = "tollbook-windows-partials-changelog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Topic:
     cleanup: str = "delete"
     compression: str = "producer"  # as the producer sent it
     max_message_bytes: int = 1 << 20
+    min_compaction_lag_ms: int = 0  # how long every write is kept: a frozen worker's late one must not replace it
     partitions: int | None = None
     avro: str | None = None  # file name of the value's schema in schemas/avro, without `.avsc`
 
@@ -39,6 +42,7 @@ class Topic:
             "compression.type": self.compression,
             "max.message.bytes": str(self.max_message_bytes),
             "message.timestamp.type": "LogAppendTime",
+            "min.compaction.lag.ms": str(self.min_compaction_lag_ms),
             "retention.ms": str(self.retention_ms),
         }
 
@@ -58,6 +62,7 @@ TOPICS = (
     Topic(ALERTS, "alerts, the chain that is also their state", 400 * DAY_MS, avro="alert.v1"),
     Topic(LIMITS, "newest limit of each budget and scope", cleanup="compact", avro="limit.v1"),
     Topic(BUDGETS, "dated history of each budget (JSON)", cleanup="compact", partitions=1),
+    Topic(TOTALS, "rollup's table", cleanup="compact", max_message_bytes=16 << 20, min_compaction_lag_ms=DAY_MS),
     Topic(PRICES, "dated history of each price override (JSON)", cleanup="compact", partitions=1),
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -75,3 +75,23 @@ def _decoded(message: Message, registry: Registry) -> dict[str, Any]:
 @cache
 def _parsed(text: str) -> Any:
     return fastavro.parse_schema(json.loads(text))
+
+
+def fold_partition(settings: Settings, registry: Registry, number: int) -> AlertBook:
+    """The alerts of one partition as they stand, its chain's head with them."""
+    with LogReader(settings.kafka) as reader:
+        start, _ = reader.bounds(ALERTS, number)
+        book = AlertBook(start)
+        for message in reader.read(ALERTS, number, start):
+            headers = cast("list[tuple[str, bytes]] | None", message.headers())
+            book.fold(message.offset() or 0, extends_of(headers), _decoded(message, registry))
+    return book
+
+
+def chain_end(messages: Iterable[Message], head: int) -> int:
+    """The head of a chain after these records, of which the first may extend `head`."""
+    for message in messages:
+        headers = cast("list[tuple[str, bytes]] | None", message.headers())
+        if extends_of(headers) == head:
+            head = message.offset() or 0
+    return head

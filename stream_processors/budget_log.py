@@ -1,5 +1,8 @@
 """`usage.budgets`: one record a budget, its whole dated history; compacted, one partition, no value when removed."""
 
+import logging
+import threading
+import time
 from collections.abc import Mapping
 
 import orjson
@@ -11,6 +14,9 @@ from stream_processors.core.budgets import Budget
 from stream_processors.logs import LogReader
 
 WRITE_S = 20.0
+FOLLOW_S = 0.5
+
+log = logging.getLogger("tollbook.budget_log")
 
 
 def fold_budget_record(key: bytes, value: bytes | None) -> Budget | None:
@@ -59,3 +65,52 @@ def write_histories(kafka: str, histories: Mapping[str, History]) -> None:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{BUDGETS}: no acknowledgement in {WRITE_S} s"))
     if failures:
         raise KafkaException(failures[0])
+
+
+class BudgetFollower:
+    """The budgets in force, loaded whole at start and followed live by a thread; a change needs no restart.
+
+    `version` grows with every change. A record that is no budget is logged and leaves its predecessor in force.
+    """
+
+    def __init__(self, kafka: str) -> None:
+        self._kafka = kafka
+        self._held: dict[str, Budget] = {}
+        self._next = 0
+        self.version = 0
+        self._catch_up()
+        threading.Thread(target=self._follow, name="budgets-follower", daemon=True).start()
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """In the order of their ids."""
+        return tuple(budget for _, budget in sorted(self._held.items()))
+
+    def _catch_up(self) -> None:
+        with LogReader(self._kafka) as reader:
+            start, end = reader.bounds(BUDGETS, 0)
+            for message in reader.read(BUDGETS, 0, max(start, self._next)):
+                self._take(message)
+            self._next = end
+
+    def _take(self, message: Message) -> None:
+        key = message.key() or b""
+        try:
+            budget = fold_budget_record(key, message.value())
+        except ValueError:
+            log.exception("%s: the record at %s is no budget", BUDGETS, message.offset())
+            return
+        held = dict(self._held)
+        held.pop(key.decode(), None)
+        if budget is not None:
+            held[budget.id] = budget
+        self._held = held
+        self.version += 1
+
+    def _follow(self) -> None:
+        while True:
+            time.sleep(FOLLOW_S)
+            try:
+                self._catch_up()
+            except KafkaException as error:
+                log.warning("%s: %s; trying again", BUDGETS, error)

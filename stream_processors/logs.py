@@ -1,8 +1,12 @@
 """Reading a stretch of one partition's log, outside any consumer group: how a worker finds its own past."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.block import BlockHeader
 
 TIMEOUT_S = 20.0
 
@@ -65,3 +69,22 @@ class LogReader:
             yield message
             if offset == end - 1:
                 return
+
+
+def header_of(message: Message) -> BlockHeader:
+    """The block header of a record of `usage.blocks`."""
+    headers: Any = message.headers()
+    return BlockHeader.from_headers(headers)
+
+
+def topic_id(kafka: str, topic: str) -> str:
+    """The id that the cluster gave a topic when it was created: the epoch of its offsets."""
+    described = AdminClient({"bootstrap.servers": kafka}).describe_topics(
+        TopicCollection([topic]), request_timeout=TIMEOUT_S
+    )
+    return str(described[topic].result(TIMEOUT_S).topic_id)
+
+
+def wait_for_broker(kafka: str, deadline_s: float = 60.0) -> None:
+    """Return when the broker answers; KafkaException when it does not within the deadline."""
+    AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=deadline_s)

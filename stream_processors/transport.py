@@ -225,13 +225,60 @@ class SequencedTransport(driver.Transport):  # type: ignore[misc]
     Producer = AwaitedProducer
 
 
+class Raw(faust.Codec):  # type: ignore[misc]
+    """Values as they are: Faust's own `raw` insists on bytes, ours are lists of records."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> Any:
+        return s
+
+
 class SequencedApp(faust.App):  # type: ignore[misc]
     """An app whose `tracked` topics are delivered in sequence from `start_positions`."""
 
     tracked: frozenset[str] = frozenset()
     start_positions: StartPositions
+    #: Called whenever partitions have been assigned and found: the worker is at work.
+    settled: Callable[[], None] = staticmethod(lambda: None)
     #: True from a revocation to the next assignment: Faust may declare an old recovery done in between.
     revoked = False
+
+    def raw_topic(self, name: str) -> Any:
+        """A topic whose values reach the agent as fetched."""
+        return self.topic(name, key_serializer="raw", value_serializer=Raw(), maxsize=4)
+
+    async def turns(self, stream: Any, turn: Callable[[Batch], Awaitable[None]]) -> None:
+        """Give an agent its batches in sequence; whatever goes wrong in a turn ends the process, and replay heals it.
+
+        `noack`: without it Faust acknowledges the event when the agent raises or is stopped.
+        """
+        async for event in stream.noack().events():
+            batch = event.message
+            if not await self.consumer.in_sequence(batch):
+                continue
+            try:
+                await turn(batch)
+            except (asyncio.CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:  # a Rust panic is not an Exception
+                self.stop_on(error)
+            self.consumer.processed(batch)
+
+    async def guarded(self, work: Awaitable[None]) -> None:
+        """Run a timer's work; its failure ends the process as a turn's does."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.stop_on(error)
+
+    def stop_on(self, error: BaseException | None) -> None:
+        """End the process on an error that a restart may heal."""
+        log.error("a turn failed", exc_info=error)
+        stop_process(f"{type(error).__name__}: {error}")
 
     def on_rebalance_start(self) -> None:
         self.revoked = True
@@ -241,6 +288,7 @@ class SequencedApp(faust.App):  # type: ignore[misc]
         super().on_rebalance_end()
         if not self.revoked:
             self.consumer.release()
+            self.settled()
 
 
 def fetch_in_batches(wait_ms: int, min_bytes: int) -> None:

@@ -3,7 +3,7 @@
 -- One row an entry. Sort key: nearly every question names an organization and a stretch of time, and most one
 -- department; rows of one department and hour then lie together, which also makes the columns compress.
 -- The minmax index answers the sink's and the auditor's question "which rows of these blocks are here?".
-CREATE TABLE usage
+CREATE TABLE IF NOT EXISTS usage
 (
     event_id String CODEC(ZSTD(1)),
     source LowCardinality(String),
@@ -77,7 +77,7 @@ ORDER BY (organization, department, toStartOfHour(occurred_at), model, user, occ
 SETTINGS non_replicated_deduplication_window = 100000;
 
 -- One row a block of `usage.blocks`, inserted after its rows and rejects: what has landed, and what each offset was.
-CREATE TABLE blocks
+CREATE TABLE IF NOT EXISTS blocks
 (
     src_epoch LowCardinality(String),
     src_partition Int32,
@@ -90,6 +90,7 @@ CREATE TABLE blocks
     marker_count Int64 CODEC(T64, ZSTD(1)),
     gap_count Int64 CODEC(T64, ZSTD(1)),
     price_version LowCardinality(String),
+    booked_until DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)), -- append time of the last offset: the clock of the chain
     rated_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     landed_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1))
 )
@@ -97,7 +98,7 @@ ENGINE = ReplacingMergeTree
 ORDER BY (src_partition, block_offset);
 
 -- Events that were not counted: why, and their bytes.
-CREATE TABLE rejected
+CREATE TABLE IF NOT EXISTS rejected
 (
     src_epoch LowCardinality(String),
     src_partition Int32,

@@ -2,7 +2,7 @@
 -- `src_partition` is in each key so that, after a doubtful insert, the sink can compare the buckets it touched
 -- with `usage` and insert the difference. Unpriced rows add 0 to `cost_usd` and 1 to `unpriced_requests`.
 
-CREATE TABLE usage_hourly
+CREATE TABLE IF NOT EXISTS usage_hourly
 (
     hour DateTime('UTC') CODEC(Delta, ZSTD(1)),
     organization LowCardinality(String),
@@ -30,7 +30,7 @@ PARTITION BY toYYYYMM(hour)
 ORDER BY (organization, department, hour, provider, model, feature, status, src_partition)
 SETTINGS non_replicated_deduplication_window = 100000;
 
-CREATE MATERIALIZED VIEW usage_hourly_view TO usage_hourly AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_hourly_view TO usage_hourly AS
 SELECT
     toStartOfHour(occurred_at) AS hour,
     organization,
@@ -55,7 +55,7 @@ SELECT
 FROM usage
 GROUP BY hour, organization, department, provider, model, feature, status, src_partition;
 
-CREATE TABLE usage_daily
+CREATE TABLE IF NOT EXISTS usage_daily
 (
     day Date CODEC(Delta, ZSTD(1)),
     organization LowCardinality(String),
@@ -83,7 +83,7 @@ ORDER BY (organization, department, day, user, project, model, src_partition)
 SETTINGS non_replicated_deduplication_window = 100000;
 
 -- `{zone}` is the calendar's zone, put in by the migration runner.
-CREATE MATERIALIZED VIEW usage_daily_view TO usage_daily AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_daily_view TO usage_daily AS
 SELECT
     toDate(occurred_at, '{zone}') AS day,
     organization,

@@ -2,7 +2,7 @@
 
 -- Absolute totals of one scope and window from one source partition and segment, up to a block. A later
 -- entry of the same key replaces an earlier one, whatever order they arrive in.
-CREATE TABLE window_entries
+CREATE TABLE IF NOT EXISTS window_entries
 (
     window_kind LowCardinality(String),
     window_start DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
@@ -33,7 +33,7 @@ PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_kind, organization, scope_kind, scope, window_start, src_partition, segment);
 
 -- Totals: the sum over partitions and segments. A segment opened at or before a seed's position is already in the seed.
-CREATE VIEW windows AS
+CREATE OR REPLACE VIEW windows AS
 SELECT
     window_kind,
     window_start,
@@ -71,7 +71,7 @@ WHERE segment = -1 OR seeds = 0 OR segment > seed_offset
 GROUP BY window_kind, window_start, organization, scope_kind, scope;
 
 -- How far the budgets stage has counted each source partition, per shard (its partition of `usage.windows`).
-CREATE TABLE watermarks
+CREATE TABLE IF NOT EXISTS watermarks
 (
     stage LowCardinality(String),
     shard Int32,
@@ -83,7 +83,7 @@ CREATE TABLE watermarks
 ENGINE = ReplacingMergeTree(block_offset)
 ORDER BY (stage, shard, src_partition);
 
-CREATE TABLE alert_entries
+CREATE TABLE IF NOT EXISTS alert_entries
 (
     alert_id String,
     type LowCardinality(String),
@@ -113,9 +113,9 @@ CREATE TABLE alert_entries
 ENGINE = ReplacingMergeTree(alert_offset)
 ORDER BY (alert_id, state);
 
-CREATE VIEW alerts AS SELECT * FROM alert_entries FINAL;
+CREATE OR REPLACE VIEW alerts AS SELECT * FROM alert_entries FINAL;
 
-CREATE TABLE limit_entries
+CREATE TABLE IF NOT EXISTS limit_entries
 (
     budget_id LowCardinality(String),
     organization LowCardinality(String),
@@ -136,10 +136,10 @@ CREATE TABLE limit_entries
 ENGINE = ReplacingMergeTree(limit_offset)
 ORDER BY (budget_id, organization, scope_kind, scope);
 
-CREATE VIEW limits AS SELECT * FROM limit_entries FINAL;
+CREATE OR REPLACE VIEW limits AS SELECT * FROM limit_entries FINAL;
 
 -- Configuration as it was applied; the topic is the source, these rows are for SQL and dashboards.
-CREATE TABLE budgets
+CREATE TABLE IF NOT EXISTS budgets
 (
     id String,
     scope_kind LowCardinality(String),
@@ -155,7 +155,7 @@ CREATE TABLE budgets
 ENGINE = ReplacingMergeTree(version)
 ORDER BY id;
 
-CREATE TABLE prices
+CREATE TABLE IF NOT EXISTS prices
 (
     price_version LowCardinality(String),
     provider LowCardinality(String),

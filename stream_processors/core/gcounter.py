@@ -98,6 +98,7 @@ class PartitionTotals:
     windows: dict[Window, WindowTotals] = field(default_factory=dict)
     sealed: set[tuple[str, int]] = field(default_factory=set)  # (kind, start) forgotten at least once
     unknown_before: int = -1  # chain clock of a seed: windows let go by then may have earlier segments
+    _let_go: list[Window] = field(default_factory=list)
 
     def open(self, window: Window, block_offset: int, clock: int) -> WindowTotals:
         """The window's totals in memory, a new segment when there are none."""
@@ -109,13 +110,18 @@ class PartitionTotals:
             totals = self.windows[window] = WindowTotals(window, block_offset, clock, whole)
         return totals
 
-    def forget(self, clock: int) -> list[Window]:
-        """Let go of what the chain's clock says is over; returns it."""
+    def forget(self, clock: int) -> None:
+        """Let go of what the chain's clock says is over."""
         over = [w for w, totals in self.windows.items() if forgotten(w, totals.opened_at, clock)]
         for window in over:
             del self.windows[window]
             self.sealed.add((window.kind, window.start))
-        return over
+        self._let_go += over
+
+    def take_forgotten(self) -> list[Window]:
+        """What was let go since the last call, and is not back."""
+        gone, self._let_go = self._let_go, []
+        return [window for window in gone if window not in self.windows]
 
 
 def measures_of(rows: pa.RecordBatch) -> Values:

@@ -75,6 +75,13 @@ class ShardTotals:
         """Whether totals here are the window's: no earlier segment has been let go."""
         return (window.kind, window.start) not in self.partial
 
+    def everything(self) -> dict[Window, Ids]:
+        """All windows and scopes in memory."""
+        return {
+            window: np.unique(np.concatenate([held.scopes[: held.size] for held in parts.values()]))
+            for window, parts in self._parts.items()
+        }
+
     def totals(self, window: Window, ids: Ids) -> Values:
         """Sums over source partitions and segments; one row of WIDTH columns a scope."""
         result = np.zeros((len(ids), WIDTH), np.int64)

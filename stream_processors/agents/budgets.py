@@ -1,0 +1,246 @@
+"""The budgets agent: window entries of all source partitions into totals; totals into alerts, limits and windows.
+
+What it knows is folded from logs: totals from `usage.partials` since the last snapshots, alerts from `usage.alerts`,
+budgets from `usage.budgets`. Alerts leave at once; windows and limits are conflated to one record a key a second.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from faust.types.tuples import TP
+
+from schemas.arrow import SCOPE_KINDS, WINDOW_ENTRIES
+from schemas.block import from_ipc, to_ipc
+from schemas.calendar import Window
+from schemas.codec import encode
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.topics import ALERTS, LIMITS, PARTIALS, WINDOWS
+from stream_processors import append, faults
+from stream_processors.alert_log import chain_end, fold_partition
+from stream_processors.budget_log import BudgetFollower
+from stream_processors.core import int128
+from stream_processors.core.alerts import EXTENDS, AlertBook, alert_record, limit_key, limit_record
+from stream_processors.core.budgets import Budget
+from stream_processors.core.merge import ShardTotals
+from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader
+from stream_processors.core.scopes import Ids, ScopeIndex
+from stream_processors.core.watch import Watch, amounts_in
+from stream_processors.core.windows import KEEP_US
+from stream_processors.transport import Batch, SequencedApp
+
+log = logging.getLogger("tollbook.budgets")
+
+FLUSH_S = 1.0
+
+Touched = Mapping[Window, Ids]
+
+
+@dataclass(slots=True)
+class Shard:
+    """One partition of `usage.partials` in our hands."""
+
+    totals: ShardTotals
+    book: AlertBook
+    watch: Watch
+    waiting: dict[Window, list[Ids]] = field(default_factory=lambda: defaultdict(list))  # not yet evaluated
+    limits: dict[tuple[str, int], Window] = field(default_factory=dict)  # (budget, scope) to be sent
+    newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
+    sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Budgets:
+    """The agent's state: shards, and the budgets in force."""
+
+    def __init__(self, app: SequencedApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._registry = Registry(settings.registry)
+        self._alert_id = self._registry.schema_id(ALERTS)
+        self._limit_id = self._registry.schema_id(LIMITS)
+        self._follower = BudgetFollower(settings.kafka)
+        self._version = self._follower.version
+        self._shards: dict[int, Shard] = {}
+
+    # ---- where to start
+
+    async def start_positions(self, tps: set[TP]) -> dict[TP, int]:
+        """Any position before the snapshots that follow an assignment will do: the committed one, else the first."""
+        positions = {}
+        self._shards = {}
+        earliest = await self._app.consumer.earliest_offsets(*tps) if tps else {}
+        for tp in tps:
+            index = ScopeIndex()
+            book = await asyncio.to_thread(fold_partition, self._settings, self._registry, tp.partition)
+            watch = Watch(self._follower.budgets, book, index)
+            self._shards[tp.partition] = Shard(ShardTotals(index), book, watch)
+            committed = self._app.consumer._read_offset.get(tp)
+            positions[tp] = max(committed or 0, earliest.get(tp, 0))
+        return positions
+
+    # ---- a turn
+
+    async def turn(self, batch: Batch) -> None:
+        """Merge the messages of a batch; raise or retract what is due."""
+        shard = self._shards[batch.partition]
+        async with shard.lock:
+            for record in batch.value:
+                header = PartialHeader.from_headers(record.headers)
+                touched = shard.totals.apply(header, from_ipc(record.value))
+                for window, ids in touched.items():
+                    shard.waiting[window].append(ids)
+                if header.last and shard.waiting:
+                    waiting, shard.waiting = shard.waiting, defaultdict(list)
+                    merged = {window: np.unique(np.concatenate(parts)) for window, parts in waiting.items()}
+                    await self._evaluate(batch.partition, shard, merged, header.cause_event)
+        self._app.consumer.ack(batch)
+
+    async def _evaluate(self, number: int, shard: Shard, touched: Touched, cause: str) -> None:
+        """Append the alerts that are due for touched scopes, and note the limits that changed."""
+        due = []
+        clock = max((mark.clock for mark in shard.totals.watermarks.values()), default=0)
+        for budget in shard.watch.budgets:
+            for window, ids in touched.items():
+                if window.kind != budget.period or not shard.totals.whole(window):
+                    continue
+                watched = shard.watch.covered(budget, ids)
+                if not len(watched):
+                    continue
+                values = shard.totals.totals(window, watched)
+                due += [(budget, window, *each) for each in shard.watch.due(budget, window, watched, values)]
+                if window.end + KEEP_US[window.kind] > clock:
+                    self._note_limits(shard, budget, window, watched)
+        if due:
+            await self._raise(number, shard, due, cause)
+
+    def _note_limits(self, shard: Shard, budget: Budget, window: Window, watched: Ids) -> None:
+        for scope in watched.tolist():
+            key = (budget.id, scope)
+            if window.start >= shard.newest.get(key, -(1 << 62)):
+                shard.newest[key] = window.start
+                shard.limits[key] = window
+
+    async def _raise(self, number: int, shard: Shard, due: list[Any], cause: str) -> None:
+        """Append alerts to the chain; each names the offset that the one before it will have."""
+        positions, now = _positions(shard), time.time_ns() // 1000
+        records = [alert_record(change, budget, positions, cause, now) for budget, _, _, change in due]
+        await self._append(number, shard, records[:1], shard.book.head)
+        # Behind the first, whose offset is now known, the others follow one another.
+        await self._append(number, shard, records[1:], shard.book.head)
+        for budget, window, scope, _ in due:
+            shard.watch.settled(budget, window, scope)
+
+    async def _append(self, number: int, shard: Shard, records: list[dict[str, Any]], head: int) -> None:
+        sent = []
+        for place, record in enumerate(records):
+            value = encode(record, "alert.v1", self._alert_id)
+            extends = [(EXTENDS, str(head + place).encode())]
+            key = record["alert_id"].encode()
+            sent.append(await append.send(self._app, ALERTS, key, value, number, extends))
+        faults.crash("budgets.alert_sent")
+
+        def read_back(start: int, end: int) -> bool:
+            return chain_end(append.between(self._settings.kafka, ALERTS, number, start, end), start - 1) == end
+
+        for place, (record, acknowledgement) in enumerate(zip(records, sent, strict=True)):
+            offset = await append.landed(acknowledgement, head + place, read_back, number)
+            if not shard.book.fold(offset, head + place, record):
+                raise append.LostError(f"{ALERTS}[{number}]: the alert at {offset} does not extend the chain")
+
+    # ---- once a second
+
+    async def flush(self) -> None:
+        """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way."""
+        if self._follower.version != self._version:
+            self._version = self._follower.version
+            await self._change_budgets()
+        for number, shard in self._shards.items():
+            async with shard.lock:
+                await self._flush_limits(number, shard)
+                await self._flush_windows(number, shard)
+
+    async def _change_budgets(self) -> None:
+        """New or changed budgets are evaluated at once, without waiting for usage."""
+        log.info("budgets in force: %s", ", ".join(budget.id for budget in self._follower.budgets) or "none")
+        for number, shard in self._shards.items():
+            async with shard.lock:
+                shard.watch = Watch(self._follower.budgets, shard.book, shard.totals.index)
+                await self._evaluate(number, shard, shard.totals.everything(), "")
+
+    async def _flush_limits(self, number: int, shard: Shard) -> None:
+        changed, shard.limits = shard.limits, {}
+        budgets = {budget.id: budget for budget in shard.watch.budgets}
+        positions, now = _positions(shard), time.time_ns() // 1000
+        futures = []
+        for (budget_id, scope), window in changed.items():
+            budget = budgets.get(budget_id)
+            if budget is None:
+                continue
+            index = shard.totals.index
+            names = (index.organizations[scope], SCOPE_KINDS[index.kinds[scope]], index.names[scope])
+            amounts = amounts_in(budget.unit, shard.totals.totals(window, np.array([scope])))
+            [used] = int128.to_ints(*amounts)
+            record = limit_record(budget, *names, window, used, positions, now)
+            value = encode(record, "limit.v1", self._limit_id)
+            futures.append(await append.send(self._app, LIMITS, limit_key(budget_id, *names), value, number))
+        for future in futures:
+            await future
+
+    async def _flush_windows(self, number: int, shard: Shard) -> None:
+        marks = {p: mark.block_offset for p, mark in shard.totals.watermarks.items()}
+        batches = list(shard.totals.take_changed())
+        if not batches and marks == shard.sent_marks:
+            return
+        shard.sent_marks = marks
+        watermarks = orjson.dumps(_positions(shard))
+        futures = [
+            await append.send(self._app, WINDOWS, None, to_ipc(entries), number, [("watermarks", b"[]")])
+            for entries in _joined(batches)
+        ]
+        empty = pa.RecordBatch.from_pylist([], schema=WINDOW_ENTRIES)
+        futures.append(await append.send(self._app, WINDOWS, None, to_ipc(empty), number, [("watermarks", watermarks)]))
+        for future in futures:
+            await future
+
+
+def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if not batches:
+        return []
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches(max_chunksize=MESSAGE_ENTRIES)
+
+
+def _positions(shard: Shard) -> list[dict[str, str | int]]:
+    return [
+        {
+            "src_epoch": mark.src_epoch,
+            "src_partition": mark.src_partition,
+            "src_offset": mark.src_offset,
+            "block_offset": mark.block_offset,
+        }
+        for _, mark in sorted(shard.totals.watermarks.items())
+    ]
+
+
+def install(app: SequencedApp, settings: Settings) -> Budgets:
+    """Attach the agent and its flush to their app."""
+    budgets = Budgets(app, settings)
+
+    @app.agent(app.raw_topic(PARTIALS), concurrency=1)
+    async def watch(stream: Any) -> None:
+        await app.turns(stream, budgets.turn)
+
+    @app.timer(FLUSH_S)
+    async def flush() -> None:
+        await app.guarded(budgets.flush())
+
+    return budgets

@@ -1,0 +1,227 @@
+"""The rating agent: fetched batches of `usage.events` into priced blocks, each the commit point of its offsets.
+
+Rating resumes after the last accepted block of a partition, never from a group offset. What it remembers (ids seen)
+is rebuilt from its own output.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from faust.types.tuples import TP
+
+from schemas.block import HEADER, BlockHeader, decode_block
+from schemas.codec import encode
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.topics import BLOCKS, EVENTS, REJECTED
+from stream_processors import append, faults
+from stream_processors.core.blocks import Piece, pieces
+from stream_processors.core.chain import Chain
+from stream_processors.core.price_book import PriceBook
+from stream_processors.core.rating import Rated, RawBatch, rate
+from stream_processors.core.seen import Seen
+from stream_processors.logs import LogReader, header_of, topic_id
+from stream_processors.transport import Batch, SequencedApp
+
+log = logging.getLogger("tollbook.rating")
+
+HORIZON_HOURS = 24
+TAIL = 64  # records behind the end of the log that are read first to find the head of the chain
+
+
+@dataclass(slots=True)
+class Partition:
+    """One source partition in our hands."""
+
+    chain: Chain
+    seen: Seen | None = None  # rebuilt by the first turn
+    booked_until: int = 0
+    pending: asyncio.Task[None] | None = None
+    log_start: int = field(default=0)
+
+
+class Rating:
+    """The agent's state: partitions, prices, registry."""
+
+    def __init__(self, app: SequencedApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._registry = Registry(settings.registry)
+        self._rejected_id = self._registry.schema_id(REJECTED)
+        self._book = PriceBook.compiled()
+        self._partitions: dict[int, Partition] = {}
+        self._epoch = topic_id(settings.kafka, EVENTS)
+
+    # ---- where to start
+
+    async def start_positions(self, tps: set[TP]) -> dict[TP, int]:
+        """The offset after the last accepted block of each partition."""
+        return await asyncio.to_thread(self._find_heads, sorted(tps))
+
+    def _find_heads(self, tps: list[TP]) -> dict[TP, int]:
+        positions = {}
+        self._partitions = {}
+        with LogReader(self._settings.kafka) as reader:
+            for tp in tps:
+                chain, booked_until = find_head(reader, tp.partition)
+                low, high = reader.bounds(EVENTS, tp.partition)
+                expected = chain.next_offset or 0
+                if chain.epoch not in (None, self._epoch):
+                    expected = 0  # the topic was recreated: its offsets start afresh
+                if expected > high:
+                    raise RuntimeError(
+                        f"{EVENTS}[{tp.partition}] ends at {high}, but offsets up to {expected - 1} are already rated: "
+                        "its log was truncated or restored; see docs/operations.md"
+                    )
+                self._partitions[tp.partition] = Partition(chain, booked_until=booked_until, log_start=low)
+                positions[tp] = expected
+        return positions
+
+    def _remembered(self, partition: int, chain: Chain) -> Seen:
+        """The ids of the blocks of the horizon."""
+        seen = Seen(HORIZON_HOURS)
+        if chain.head < 0:
+            return seen
+        since_ms = int((time.time() - HORIZON_HOURS * 3600) * 1000)
+        with LogReader(self._settings.kafka) as reader:
+            start = reader.offset_at(BLOCKS, partition, since_ms)
+            past: Chain | None = None
+            for message in reader.read(BLOCKS, partition, start):
+                header = header_of(message)
+                offset = message.offset() or 0
+                if offset > chain.head:
+                    break
+                past = past or Chain(header.extends)
+                if past.accept(header, offset) and header.row_count:
+                    seen.remember(decode_block(message.value() or b"", header)[0])
+        return seen
+
+    # ---- a turn
+
+    async def turn(self, batch: Batch) -> None:
+        """Rate a batch and append it as one block or more; acknowledged when the broker has them all."""
+        partition = self._partitions[batch.partition]
+        if partition.seen is None:
+            partition.seen = await asyncio.to_thread(self._remembered, batch.partition, partition.chain)
+        records = batch.value
+        raw = RawBatch(
+            [record.value or b"" for record in records],
+            [record.key for record in records],
+            np.fromiter((record.offset for record in records), np.int64, len(records)),
+            np.fromiter((record.timestamp for record in records), np.int64, len(records)),
+        )
+        rated = rate(raw, self._registry.schema_text, self._book, partition.seen)
+        if faults.reached("rating.drop_row"):
+            rated = Rated(rated.rows.slice(1), rated.rejects)
+        gap = await self._gap(batch)
+        cut = list(pieces(rated, batch.expected, batch.offset))
+        if partition.pending is not None:
+            await partition.pending
+        booked_until = max(partition.booked_until, int(raw.booked_ms[-1]) * 1000)
+        partition.booked_until = booked_until
+        partition.pending = asyncio.create_task(self._append(batch, partition, cut, gap, booked_until))
+        partition.pending.add_done_callback(self._stop_on_failure)
+
+    async def _gap(self, batch: Batch) -> int:
+        """How many of the offsets before the batch's first record retention took; the others are markers."""
+        first = batch.value[0].offset
+        if first == batch.expected:
+            return 0
+        earliest = await self._app.consumer.earliest_offsets(batch.tp)
+        lost = min(max(earliest.get(batch.tp, 0), batch.expected), first) - batch.expected
+        if lost:
+            log.critical("%s[%s]: retention took %s offsets from %s", EVENTS, batch.partition, lost, batch.expected)
+        return int(lost)
+
+    async def _append(self, batch: Batch, partition: Partition, cut: list[Piece], gap: int, booked_until: int) -> None:
+        for piece in cut:
+            counted = piece.rated.rows.num_rows + piece.rated.rejects.num_rows
+            lost = min(gap, piece.last_offset - piece.first_offset + 1)
+            header = BlockHeader(
+                src_epoch=self._epoch,
+                src_partition=batch.partition,
+                first_offset=piece.first_offset,
+                last_offset=piece.last_offset,
+                extends=partition.chain.head,
+                row_count=piece.rated.rows.num_rows,
+                reject_count=piece.rated.rejects.num_rows,
+                marker_count=piece.last_offset - piece.first_offset + 1 - counted - lost,
+                gap_count=lost,
+                price_version=self._book.version,
+                booked_until=booked_until,
+                rated_at=time.time_ns() // 1000,
+            )
+            gap -= lost
+            await self._append_one(partition, header, piece)
+        faults.crash("rating.before_ack")
+        self._app.consumer.ack(batch)
+
+    async def _append_one(self, partition: Partition, header: BlockHeader, piece: Piece) -> None:
+        for record in piece.rated.rejects.to_pylist():
+            await self._publish_reject(header, record)
+        acknowledgement = await append.send(
+            self._app, BLOCKS, None, piece.value, header.src_partition, [(HEADER, header.to_bytes())]
+        )
+        faults.crash("rating.block_sent")
+
+        def read_back(start: int, end: int) -> bool:
+            chain = Chain(header.extends)
+            records = append.between(self._settings.kafka, BLOCKS, header.src_partition, start, end)
+            accepted = [m.offset() for m in records if chain.accept(header_of(m), m.offset() or 0)]
+            return accepted == [end]
+
+        offset = await append.landed(acknowledgement, header.extends, read_back, header.src_partition)
+        partition.chain.accept(header, offset)
+
+    async def _publish_reject(self, header: BlockHeader, record: dict[str, Any]) -> None:
+        """Derived from the block and repeated with the same key after a crash; awaited by the block behind it."""
+        record |= {"src_epoch": header.src_epoch, "src_partition": header.src_partition}
+        key = f"{header.src_epoch}:{header.src_partition}:{record['src_offset']}".encode()
+        value = encode(record, "rejected.v1", self._rejected_id)
+        await (await append.send(self._app, REJECTED, key, value, header.src_partition))
+
+    def _stop_on_failure(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._app.stop_on(task.exception())
+
+
+def find_head(reader: LogReader, partition: int) -> tuple[Chain, int]:
+    """The chain of a partition of `usage.blocks` as it stands, and its clock (`booked_until`, 0 at the beginning).
+
+    Only an accepted block is ever extended: its writer makes sure of it before the next. So folding may begin at any
+    block that another one extends, and the log's last blocks are enough.
+    """
+    low, high = reader.bounds(BLOCKS, partition)
+    start = max(low, high - TAIL)
+    while True:
+        headers = [(m.offset() or 0, header_of(m)) for m in reader.read(BLOCKS, partition, start)]
+        extended = {header.extends for _, header in headers}
+        anchors = [offset for offset, _ in headers if offset in extended]
+        if start == low or anchors:
+            break
+        start = max(low, start - TAIL)
+    if not headers:
+        return Chain(), 0
+    # At the very beginning of the log the first record that extends nothing kept is the anchor.
+    first = anchors[0] if anchors else headers[0][0]
+    chain = Chain(dict(headers)[first].extends)
+    booked_until = 0
+    for offset, header in headers:
+        if offset >= first and chain.accept(header, offset):
+            booked_until = header.booked_until
+    return chain, booked_until
+
+
+def install(app: SequencedApp, settings: Settings) -> None:
+    """Attach the agent to its app."""
+    rating = Rating(app, settings)
+    app.start_positions = rating.start_positions
+    events = app.raw_topic(EVENTS)
+
+    @app.agent(events, concurrency=1)
+    async def rate_events(stream: Any) -> None:
+        await app.turns(stream, rating.turn)

@@ -1,0 +1,241 @@
+"""The rollup agent: priced blocks into windowed totals per source partition.
+
+Outputs leave at once; the table's changelog, and with it the acknowledgement, is coalesced for up to a second. Where
+to go on is what the table says, not a group offset. After every assignment a snapshot of each partition goes to
+budgets, which keep no table of their own.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+import numpy as np
+from faust.types.tuples import TP
+
+from schemas.block import BlockHeader, decode_block, to_ipc
+from schemas.calendar import Window, load_calendar
+from schemas.settings import Settings
+from schemas.topics import BLOCKS, PARTIALS
+from stream_processors import append, faults
+from stream_processors.core.chain import Chain
+from stream_processors.core.gcounter import PartitionTotals, Progress
+from stream_processors.core.rollup import HEADER, Touched, apply_block, everything, merged, partial_messages
+from stream_processors.core.scopes import Ids, ScopeIndex
+from stream_processors.core.shards import (
+    SHARDS,
+    Ahead,
+    UnsoundTableError,
+    encode_progress,
+    encode_shards,
+    load,
+    position_of,
+    progress_key,
+    shard_key,
+    shard_of,
+)
+from stream_processors.logs import LogReader
+from stream_processors.seeding import seed
+from stream_processors.transport import Batch, SequencedApp
+
+log = logging.getLogger("tollbook.rollup")
+
+FLUSH_S = 1.0
+SNAPSHOT_S = 300.0  # open keys are sent again now and then, so even a lost one heals
+
+
+class MergedTable(faust.Table):  # type: ignore[misc]
+    """Rebuilt from its changelog by position, not by last write: frozen workers may have written late."""
+
+    def apply_changelog_batch(self, batch: Any) -> None:
+        newest: dict[bytes, int] = {}
+        kept = []
+        for event in batch:
+            key, value = event.message.key, event.message.value
+            if value is not None:
+                held = self.data.data.get(key)
+                known = newest.get(key, position_of(held) if held else -(1 << 62))
+                if position_of(value) < known:
+                    continue
+                newest[key] = position_of(value)
+            kept.append(event)
+        super().apply_changelog_batch(kept)
+
+
+@dataclass(slots=True)
+class Partition:
+    """One source partition in our hands."""
+
+    totals: PartitionTotals
+    chain: Chain
+    ahead: Ahead
+    sent: int = -1  # block offset of the last message to budgets; -1: the next one is a snapshot
+    snapshot_at: float = 0.0
+    dirty: dict[Window, set[int]] = field(default_factory=lambda: defaultdict(set))
+    tombstones: list[bytes] = field(default_factory=list)
+
+
+class Rollup:
+    """The agent's state: partitions, scopes, and what waits for the next flush."""
+
+    def __init__(self, app: SequencedApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._calendar = load_calendar(settings.calendar)
+        self._index = ScopeIndex()
+        self._partitions: dict[int, Partition] = {}
+        self._held: list[tuple[Batch, list[Any]]] = []
+        self._flushing = asyncio.Lock()
+        self._table = app.Table(
+            "partials", partitions=settings.partitions, key_serializer="raw", value_serializer="raw"
+        )
+
+    # ---- where to start
+
+    async def start_positions(self, tps: set[TP]) -> dict[TP, int]:
+        """Behind the last block that the table contains; a partition without a sound table is rebuilt first."""
+        self._partitions = {}
+        self._held = []
+        for tp in tps:
+            self._partitions[tp.partition] = await self._restored(tp.partition)
+        return {tp: self._partitions[tp.partition].chain.head + 1 for tp in tps}
+
+    async def _restored(self, number: int) -> Partition:
+        try:
+            found = load(number, self._table.data.data, self._index)
+        except UnsoundTableError as error:
+            log.warning("partition %s: the table is not one state (%s), rebuilding it", number, error)
+            found = None
+        if found is None:
+            found = await asyncio.to_thread(self._rebuilt, number), {}
+        totals, ahead = found
+        p = totals.progress
+        chain = Chain(p.block_offset, p.src_epoch or None, p.src_offset + 1 if p.src_epoch else None)
+        return Partition(totals, chain, ahead)
+
+    def _rebuilt(self, number: int) -> PartitionTotals:
+        """From the ledger if it has anything of the partition; otherwise from the first block."""
+        seeded = seed(self._settings, self._calendar, number, self._index)
+        if seeded is not None:
+            log.info("partition %s: seeded from the ledger at block %s", number, seeded.progress.block_offset)
+            return seeded
+        with LogReader(self._settings.kafka) as reader:
+            low, _ = reader.bounds(BLOCKS, number)
+        if low > 0:
+            raise RuntimeError(
+                f"{BLOCKS}[{number}] begins at {low} and the ledger has none of it: nothing to count from"
+            )
+        return PartitionTotals(Progress(number))
+
+    # ---- a turn
+
+    async def turn(self, batch: Batch) -> None:
+        """Count the blocks of a batch; budgets hear of it at once, the table with the next flush."""
+        partition = self._partitions[batch.partition]
+        touched: Touched = []
+        cause = ""
+        for record in batch.value:
+            header = BlockHeader.from_headers(record.headers)
+            if not partition.chain.accept(header, record.offset):
+                log.warning(
+                    "%s[%s]: ignoring the block at %s: its history lost", BLOCKS, batch.partition, record.offset
+                )
+                continue
+            rows, _ = decode_block(record.value, header)
+            touched += apply_block(
+                partition.totals, header, record.offset, rows, self._calendar, self._index, partition.ahead
+            )
+            cause = rows.column("event_id")[-1].as_py() if rows.num_rows else cause
+        touched = merged(touched)
+        for held, ids in touched:
+            partition.dirty[held.window].update(np.unique(shard_of(self._index, ids)).tolist())
+        self._held.append((batch, await self._send(partition, touched, cause)))
+        faults.crash("rollup.sent")
+
+    async def _send(self, partition: Partition, touched: Touched, cause: str) -> list[Any]:
+        """Queue what changed since the last message for budgets, everything when there was none."""
+        now = asyncio.get_running_loop().time()
+        if partition.sent < 0 or now > partition.snapshot_at + SNAPSHOT_S:
+            partition.sent, partition.snapshot_at = -1, now
+            touched = everything(partition.totals)
+        since, partition.sent = partition.sent, partition.totals.progress.block_offset
+        messages = [
+            (target, to_ipc(entries), header.to_bytes())
+            for target, entries, header in partial_messages(
+                partition.totals, touched, since, cause, self._settings.partitions, self._index
+            )
+        ]
+        return [
+            await append.send(self._app, PARTIALS, None, value, target, [(HEADER, header)])
+            for target, value, header in messages
+        ]
+
+    # ---- the table
+
+    async def flush(self) -> None:
+        """Write what changed to the changelog, then acknowledge the batches it contains."""
+        async with self._flushing:
+            waiting: list[Any] = []
+            for partition in self._partitions.values():
+                if partition.sent < 0 and partition.totals.progress.block_offset >= 0:
+                    waiting += await self._send(partition, [], "")  # an assignment without new blocks
+            held, self._held = self._held, []
+            writes = [write for partition in self._partitions.values() for write in self._writes(partition)]
+            topic = self._table.changelog_topic.get_topic_name()
+            for number, key, value in writes:
+                waiting.append(await append.send(self._app, topic, key, value, number))
+            for future in [*waiting, *(future for _, futures in held for future in futures)]:
+                await future
+            faults.crash("rollup.before_ack")
+            for batch, _ in held:
+                self._app.consumer.ack(batch)
+
+    def _writes(self, partition: Partition) -> list[tuple[int, bytes, bytes | None]]:
+        """Shards that changed, progress behind them, then tombstones of what the last progress record let go."""
+        if not partition.dirty and not partition.tombstones and self._recorded(partition):
+            return []
+        number = partition.totals.progress.src_partition
+        data = self._table.data.data
+        writes: list[tuple[int, bytes, bytes | None]] = []
+        dirty, partition.dirty = partition.dirty, defaultdict(set)
+        for window, shards in dirty.items():
+            if window in partition.totals.windows:
+                ids: Ids = np.array(sorted(shards), np.int64)
+                for key, value in encode_shards(partition.totals, window, ids, self._index):
+                    writes.append((number, key, value))
+        writes.append((number, progress_key(number), encode_progress(partition.totals)))
+        rewritten = {key for _, key, _ in writes}
+        writes += [(number, key, None) for key in partition.tombstones if key in data and key not in rewritten]
+        partition.tombstones = [
+            shard_key(number, window, shard) for window in partition.totals.take_forgotten() for shard in range(SHARDS)
+        ]
+        for _, key, written in writes:
+            if written is None:
+                data.pop(key, None)
+            else:
+                data[key] = written
+        return writes
+
+    def _recorded(self, partition: Partition) -> bool:
+        held = self._table.data.data.get(progress_key(partition.totals.progress.src_partition))
+        return partition.totals.progress.block_offset < 0 or (
+            held is not None and position_of(held) == partition.totals.progress.block_offset
+        )
+
+
+def install(app: SequencedApp, settings: Settings) -> Rollup:
+    """Attach the agent and its flush to their app."""
+    app.conf.Table = MergedTable
+    rollup = Rollup(app, settings)
+
+    @app.agent(app.raw_topic(BLOCKS), concurrency=1)
+    async def add_up(stream: Any) -> None:
+        await app.turns(stream, rollup.turn)
+
+    @app.timer(FLUSH_S)
+    async def flush() -> None:
+        await app.guarded(rollup.flush())
+
+    return rollup
