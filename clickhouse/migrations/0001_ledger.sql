@@ -1,4 +1,5 @@
 -- The books. Rows are only ever added; `block_offset` and `src_offset` say where each came from.
+-- Every statement of a migration can be repeated: a run that ended half-way is mended by the next.
 
 -- One row an entry. Sort key: nearly every question names an organization and a stretch of time, and most one
 -- department; rows of one department and hour then lie together, which also makes the columns compress.

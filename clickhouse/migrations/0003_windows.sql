@@ -150,9 +150,10 @@ CREATE TABLE IF NOT EXISTS budgets
     limit String,
     thresholds Array(Int32),
     version Int64,
-    removed Bool
+    removed Bool,
+    budget_offset Int64 -- in usage.budgets: a removal has no version of its own, but a later place
 )
-ENGINE = ReplacingMergeTree(version)
+ENGINE = ReplacingMergeTree(budget_offset)
 ORDER BY id;
 
 CREATE TABLE IF NOT EXISTS prices
