@@ -18,7 +18,7 @@ _VARINT_STEPS = np.array([1 << 7 * i for i in range(1, 10)], np.uint64)
 
 @dataclass(frozen=True, slots=True)
 class AvroType:
-    """A type of a writer or reader schema. `parts` are fields of a record, the items of an array, the values of a map."""
+    """A type of a schema. `parts` are the fields of a record, the items of an array or the values of a map."""
 
     kind: str
     logical: str | None = None
@@ -116,7 +116,7 @@ def _payload_sizes(avro: AvroType, values: pa.Array) -> Sizes | int:
     if avro.kind in _FIXED_SIZE:
         return _FIXED_SIZE[avro.kind]
     if avro.kind in ("string", "bytes"):
-        lengths = np.diff(_offsets(values))
+        lengths: Sizes = np.diff(_offsets(values)).astype(np.int64)
         return lengths + _varint_sizes(lengths)
     if avro.kind in ("int", "long"):
         numbers = values if values.null_count == 0 else values.fill_null(0)

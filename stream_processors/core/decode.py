@@ -24,6 +24,8 @@ from stream_processors.core.avro_types import NO_DEFAULT, AvroType, encoded_size
 MAX_RECORD_BYTES = 1_000_000
 #: When a batch does not decode, pieces of this many records are tried, and a bad piece is read record by record.
 _PIECE = 64
+#: Up to this many records are read a second time one by one: cheaper than to compute with columns.
+_FEW = 24
 _WIDENING = {
     ("int", "long"),
     ("int", "double"),
@@ -56,11 +58,12 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """A writer schema: as text, parsed, and for fastavro."""
+    """A writer schema: as text, parsed, and for fastavro; and where it has each of our fields, None when it lacks it."""
 
     text: str
     avro: AvroType
     plain: Any
+    places: tuple[int | None, ...]
 
 
 def decode_batch(values: list[bytes], schema_of: Callable[[int], str | None]) -> Decoded:
@@ -79,7 +82,7 @@ def decode_batch(values: list[bytes], schema_of: Callable[[int], str | None]) ->
             continue
         bodies = values if len(positions) == len(values) else [values[position] for position in positions.tolist()]
         batch, kept, bad = _read([body[FRAME.size :] for body in bodies], writer)
-        rows, nulls = _project(batch, writer.avro)
+        rows, nulls = _project(batch, writer)
         failures += [Failure(int(positions[place]), "decode", detail) for place, detail in bad]
         failures += [Failure(int(positions[kept[row]]), "schema", detail) for row, detail in nulls]
         keep = np.ones(len(kept), bool)
@@ -117,7 +120,13 @@ def _writer(text: str) -> _Writer:
     try:
         avro = parse(text)
         _check_record(avro, _reader(), "")
-        return _Writer(text, avro, fastavro.parse_schema(plain(json.loads(text))))
+        places = {name: place for place, name in enumerate(avro.names)}
+        return _Writer(
+            text,
+            avro,
+            fastavro.parse_schema(plain(json.loads(text))),
+            tuple(places.get(name) for name in _PLAIN_COLUMNS.names),
+        )
     except (KeyError, TypeError, AttributeError, fastavro.schema.SchemaParseException) as error:
         raise ValueError(f"writer schema: not an Avro schema ({error!r})") from error
 
@@ -187,7 +196,7 @@ def _columns(bodies: list[bytes], writer: _Writer) -> pa.RecordBatch:
 
 def _sieve(bodies: list[bytes], writer: _Writer) -> dict[int, str]:
     """Places and details of the records that do not decode, given that some do not."""
-    bad = {}
+    bad: dict[int, str] = {}
     for start in range(0, len(bodies), _PIECE):
         piece = bodies[start : start + _PIECE]
         if not _readable(piece, writer):
@@ -222,6 +231,8 @@ def _doubtful(batch: pa.RecordBatch, bodies: list[bytes], writer: _Writer) -> np
     The decoder stops silently in both cases. A record may also be longer than its canonical encoding for a good
     reason (a map in several blocks), so these rows are doubtful, not bad.
     """
+    if len(bodies) <= _FEW:
+        return np.arange(len(bodies))
     lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
     doubtful = lengths != encoded_sizes(writer.avro, batch.to_struct_array())
     for column, kind in zip(batch.columns, writer.avro.parts, strict=True):
@@ -242,29 +253,25 @@ def _difference(batch: pa.RecordBatch, row: int, body: bytes, writer: _Writer) -
     return ""
 
 
-def _project(batch: pa.RecordBatch, writer: AvroType) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
+def _project(batch: pa.RecordBatch, writer: _Writer) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
     """The writer's columns as ours (names still plain text), and (row, detail) where a required field is null."""
     reader = _reader()
-    columns, nulls = [], {}
-    for target, wanted in zip(_PLAIN_COLUMNS, reader.parts, strict=True):
-        column = _field(batch.column, batch.num_rows, writer, reader, target)
+    columns = []
+    nulls: dict[int, str] = {}
+    for index, (place, target) in enumerate(zip(writer.places, _PLAIN_COLUMNS, strict=True)):
+        if place is None:
+            column = _default(reader, index, target, batch.num_rows)
+        else:
+            column = _convert(batch.column(place), writer.avro.parts[place], reader.parts[index], target.type)
         columns.append(column)
-        if column.null_count and not wanted.nullable:
+        if column.null_count and not reader.parts[index].nullable:
             missing = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-            nulls |= {
-                row: f"{target.name} = null: it must have a value" for row in missing.tolist() if row not in nulls
-            }
+            nulls = {row: f"{target.name} = null: it must have a value" for row in missing.tolist()} | nulls
     return pa.RecordBatch.from_arrays(columns, schema=_PLAIN_COLUMNS), sorted(nulls.items())
 
 
-def _field(
-    column: Callable[[int], pa.Array], count: int, writer: AvroType, reader: AvroType, target: pa.Field
-) -> pa.Array:
-    wanted = reader.names.index(target.name)
-    if target.name not in writer.names:
-        return pa.repeat(pa.scalar(reader.defaults[wanted], target.type), count)
-    index = writer.names.index(target.name)
-    return _convert(column(index), writer.parts[index], reader.parts[wanted], target.type)
+def _default(reader: AvroType, index: int, target: pa.Field, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(reader.defaults[index], target.type), count)
 
 
 def _convert(values: pa.Array, writer: AvroType, reader: AvroType, target: pa.DataType) -> pa.Array:
@@ -275,7 +282,17 @@ def _convert(values: pa.Array, writer: AvroType, reader: AvroType, target: pa.Da
             values.offsets, _convert(values.values, writer.parts[0], reader.parts[0], target.value_type), type=target
         )
     if reader.kind == "record":
-        fields = [_field(values.field, len(values), writer, reader, field) for field in target]
+        fields = [
+            _convert(
+                values.field(writer.names.index(field.name)),
+                writer.parts[writer.names.index(field.name)],
+                part,
+                field.type,
+            )
+            if field.name in writer.names
+            else _default(reader, index, field, len(values))
+            for index, (part, field) in enumerate(zip(reader.parts, target, strict=True))
+        ]
         return pa.StructArray.from_arrays(fields, fields=list(target))
     return values.cast(target, safe=False)
 

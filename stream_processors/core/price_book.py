@@ -2,8 +2,9 @@
 
 Where it differs from `genai_prices.calc_price`, it says "unpriced" instead of a number that is not the price:
 
-- a provider or model it does not know (there: an error), a provider never being guessed from the model's name;
-- a service tier other than `default` without a published price for that tier, provider and date (there: the standard one);
+- a provider or model it does not know (there: an error); a provider is never guessed from the model's name;
+- a service tier other than `default` without a published price for that tier, provider and date (there: the standard
+  price);
 - tokens for which the model has no price, and models priced only by what an event does not say, such as seconds of
   audio (there: 0);
 - an event with both of two classes that are priced apart where they meet, such as cached audio (there: an error);
@@ -30,6 +31,7 @@ _RULES = "1"
 _DAY_US = 86_400_000_000
 #: Names come from outside: what is remembered about them is bounded.
 _REMEMBERED = 50_000
+_LONGEST_NAME = 512  # no model has a longer one, and 2 000 patterns would be searched in it
 _INT64_MAX = 2**63 - 1
 _HALF = np.int64(10**6)  # SCALE is split in two, so that products with a count fit 64 bits
 
@@ -107,7 +109,7 @@ class PriceBook:
         return self._cards[key]
 
     def _look_up(self, provider: str, model: str, tier: str) -> Card | None:
-        if tier not in TIER_CONTEXT:
+        if tier not in TIER_CONTEXT or len(model) > _LONGEST_NAME:
             return None
         try:
             seller, sold = self._names.find_provider_model(model, None, provider, None)
@@ -125,7 +127,11 @@ def _int64(column: pa.Array) -> Counts:
 
 
 def _has_units(units: pa.MapArray) -> npt.NDArray[np.bool_]:
-    return np.diff(units.offsets.to_numpy()) > 0  # type: ignore[no-any-return]
+    offsets = units.offsets.to_numpy()
+    if offsets[0] == offsets[-1]:
+        return np.zeros(len(units), bool)
+    before = np.concatenate(([0], np.cumsum(units.items.to_numpy() > 0)))
+    return np.diff(before[offsets]) > 0  # type: ignore[no-any-return]
 
 
 def _eras_of(card: Card, at: Counts, members: npt.NDArray[np.intp]) -> list[tuple[Era, npt.NDArray[np.intp]]]:

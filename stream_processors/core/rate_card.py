@@ -98,7 +98,7 @@ def compile_card(model: ModelInfo, provider: Provider, service_tier: str) -> Car
 
 
 def _boundaries(priced: Iterable[ConditionalPrice | PriceVariant]) -> tuple[list[date], list[time]]:
-    """First day and time of each stretch in which the same constraints hold; the first of each stands for all before."""
+    """First day and time of day of each stretch in which the same constraints hold; the first day is any before."""
     days: set[date] = set()
     times = {time()}
     for constraint in (entry.constraint for entry in priced):

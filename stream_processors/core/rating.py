@@ -16,6 +16,7 @@ from stream_processors.core.seen import CONFLICT, DUPLICATE, Seen, identities
 from stream_processors.core.validate import breaches
 
 _IDENTITY = ("source", "event_id", "organization")
+_NO_REJECTS = pa.RecordBatch.from_pylist([], schema=REJECT_ROWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,11 @@ def _rows(
 
 
 def _reject_rows(rejects: list[_Reject], batch: RawBatch) -> pa.RecordBatch:
+    if not rejects:
+        return _NO_REJECTS
     ordered = sorted(rejects, key=lambda reject: reject.position)
     positions = np.array([reject.position for reject in ordered], np.int64)
-    identities = zip(*(reject.identity for reject in ordered), strict=True) if ordered else ((), (), ())
+    identities = zip(*(reject.identity for reject in ordered), strict=True)
     columns = [
         pa.array(batch.offsets[positions]),
         pa.array(batch.booked_ms[positions] * 1000).view(MICROS),

@@ -54,8 +54,7 @@ def _rules(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> Iterator
     yield from _negatives(events, counts)
     yield from _parts(events, counts)
     yield from _times(events, booked_us)
-    for name, values in counts.items():
-        yield Breach("too_large", values > _MAX_TOKENS, _says(name, values, f"at most {_MAX_TOKENS}"))
+    yield _any_count("too_large", counts, np.maximum, lambda values: values > _MAX_TOKENS, f"at most {_MAX_TOKENS}")
 
 
 def _says(name: str, values: npt.NDArray[np.int64], rule: str) -> Callable[[int], str]:
@@ -73,13 +72,9 @@ def _names(events: pa.RecordBatch) -> Iterator[Breach]:
 
 
 def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
-    if isinstance(column, pa.DictionaryArray):
-        return _of_dictionary(column, pc.utf8_length(column.dictionary).to_numpy())
-    return pc.utf8_length(column).to_numpy()  # type: ignore[no-any-return]
-
-
-def _of_dictionary(column: pa.DictionaryArray, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return values[column.indices.to_numpy()]
+    named = isinstance(column, pa.DictionaryArray)
+    lengths: npt.NDArray[np.int64] = pc.utf8_length(column.dictionary if named else column).to_numpy()
+    return lengths[column.indices.to_numpy()] if named else lengths
 
 
 def _enums(events: pa.RecordBatch) -> Iterator[Breach]:
@@ -109,11 +104,26 @@ def _symbol_detail(column: pa.DictionaryArray, name: str, symbols: tuple[str, ..
 def _negatives(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[Breach]:
     revision = events.column("revision").to_numpy()
     yield Breach("invalid", revision < 0, _says("revision", revision, "not negative"))
-    for name, values in counts.items():
-        yield Breach("invalid", values < 0, _says(name, values, "not negative"))
+    yield _any_count("invalid", counts, np.minimum, lambda values: values < 0, "not negative")
     for name in ("input_parts", "output_parts", "units"):
         least = _per_row(events.column(name), np.minimum)
         yield Breach("invalid", least < 0, _says(f"least of {name}", least, "not negative"))
+
+
+def _any_count(
+    reason: str,
+    counts: dict[str, npt.NDArray[np.int64]],
+    extreme: np.ufunc,
+    breaks: Callable[[npt.NDArray[np.int64]], Mask],
+    rule: str,
+) -> Breach:
+    """The rule for every count at once; the detail names the first that breaks it."""
+
+    def detail(row: int) -> str:
+        name = next(name for name, values in counts.items() if breaks(values[row : row + 1]).any())
+        return f"{name} = {counts[name][row]}: {rule}"
+
+    return Breach(reason, breaks(extreme.reduce(list(counts.values()))), detail)
 
 
 def _per_row(column: pa.MapArray, fold: np.ufunc) -> npt.NDArray[np.int64]:
