@@ -1,0 +1,283 @@
+"""Budgets, limits and alerts through the command line, on a real broker, registry and ClickHouse.
+
+A stack without the stream: its alert chain and its ledger belong to these tests alone.
+"""
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from confluent_kafka import Producer
+
+from schemas.calendar import Calendar
+from schemas.codec import encode
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.topics import ALERTS
+from stream_processors.budget_log import read_histories
+from stream_processors.core.alerts import AlertBook, alert_record, limit_record
+from stream_processors.core.budgets import Budget
+
+DEADLINE_S = 30
+TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
+Environment = dict[str, str]
+RunTollbook = Callable[..., subprocess.CompletedProcess[str]]
+WINDOW = Calendar().window("month", time.time_ns() // 1000)
+BUDGET = Budget("department-month", "*", "department", "*", "month", "cost", 150 * 10**12, (50, 75, 100), 1)
+FILE = """
+[[budget]]
+id = "department-month"
+scope = "department:*"
+period = "month"
+unit = "cost"
+limit = "150.00"
+
+[[budget]]
+id = "user-day"
+scope = "user:*"
+period = "day"
+unit = "tokens"
+limit = 1_000_000
+"""
+
+
+@pytest.fixture(scope="module")
+def still_stack(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Environment]:
+    """Kafka, registry and ClickHouse, provisioned and migrated; nothing streams."""
+    environment = new_stack_environment()
+    without = [f"--without={name}" for name in ("rating", "windows", "sink", "superset")]
+    try:
+        started = run_tollbook(environment, "up", "--detach", *without)
+        assert started.returncode == 0, started.stdout + started.stderr
+        yield environment
+    finally:
+        stopped = run_tollbook(environment, "down")
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+@pytest.fixture(scope="module")
+def still_settings(still_stack: Environment) -> Settings:
+    return Settings.model_validate(tomllib.loads((Path(still_stack["TOLLBOOK_STATE_DIR"]) / "stack.toml").read_text()))
+
+
+@pytest.fixture
+def run(still_stack: Environment, run_tollbook: RunTollbook) -> Callable[..., Any]:
+    """The JSON that a command prints; fails when the command does."""
+
+    def run_json(*arguments: str, **overrides: str) -> Any:
+        done = run_tollbook(still_stack | overrides, *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run_json
+
+
+def chain_of(changes_at: list[int], scope: str) -> list[dict[str, Any]]:
+    """The alerts that these totals of a department lead to, one after the other."""
+    book, records = AlertBook(), []
+    for used in changes_at:
+        for change in book.due(BUDGET, "acme", "department", scope, WINDOW, used * 10**12):
+            records.append(alert_record(change, BUDGET, [], "", time.time_ns() // 1000))
+            book.fold(book.head + 1, book.head, records[-1])
+    return records
+
+
+def nobody() -> str:
+    """An address where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Appender:
+    """Writes alerts to one partition, linked or not."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        self._schema_id = Registry(settings.registry).schema_id(ALERTS)
+        self._producer = Producer({"bootstrap.servers": settings.kafka, "acks": "all"})
+        self._partition = partition
+
+    def append(self, record: Mapping[str, Any], extends: int | None) -> int:
+        """The offset where the record landed."""
+        landed: list[int | None] = []
+        headers: dict[str, str | bytes | None] = {} if extends is None else {"extends": str(extends)}
+        self._producer.produce(
+            ALERTS,
+            key=record["alert_id"],
+            value=encode(dict(record), "alert.v1", self._schema_id),
+            partition=self._partition,
+            headers=headers,
+            on_delivery=lambda error, message: landed.append(None if error else message.offset()),
+        )
+        assert self._producer.flush(DEADLINE_S) == 0
+        [offset] = landed
+        assert offset is not None
+        return offset
+
+
+def test_applying_listing_changing_and_pruning(
+    run: Callable[..., Any], still_settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text(FILE)
+    run("budgets", "apply", str(file), "--prune")
+    [again] = run("budgets", "apply", str(file))
+    assert (again["added"], again["changed"]) == ([], [])
+    assert again["unchanged"] == ["department-month", "user-day"]
+
+    first_version = read_histories(still_settings.kafka)["department-month"][-1].budget.version
+    file.write_text(FILE.split('[[budget]]\nid = "user')[0].replace("150.00", "200.00"))
+    [changed] = run("budgets", "apply", str(file))
+    assert [(change["old"]["limit"], change["new"]["limit"]) for change in changed["changed"]] == [("150.00", "200.00")]
+    assert changed["kept"] == ["user-day"]
+    history = read_histories(still_settings.kafka)["department-month"]
+    assert [dated.budget.version for dated in history[-2:]] == [first_version, first_version + 1]
+    assert history[-2].effective_at < history[-1].effective_at
+
+    [pruned] = run("budgets", "apply", str(file), "--prune")
+    assert pruned["removed"] == ["user-day"]
+    [listed] = run("budgets", "list")
+    assert [(budget["id"], budget["limit"]) for budget in listed] == [("department-month", "200.00")]
+
+
+def test_a_file_with_a_mistake_changes_nothing(
+    still_stack: Environment, still_settings: Settings, run_tollbook: RunTollbook, tmp_path: Path
+) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text(FILE.replace("department-month", "never-applied").replace("1_000_000", "1.5"))
+    refused = run_tollbook(still_stack, "budgets", "apply", str(file))
+    assert refused.returncode == 1
+    assert f"{file}:14: limit = 1.5: must be" in refused.stderr
+    assert "never-applied" not in read_histories(still_settings.kafka)
+
+
+def test_alerts_shows_the_chain_and_nothing_that_lost(run: Callable[..., Any], still_settings: Settings) -> None:
+    partition = 1
+    appender = Appender(still_settings, partition)
+    first, second, third = chain_of([80, 160], "chained")
+    [lost, *_] = chain_of([80], "lost")
+    head = appender.append(first, -1)
+    appender.append(lost, -1)
+    head = appender.append(second, head)
+    appender.append(second, head - 2)
+    appender.append({**lost, "type": "threshold"}, None)
+    appender.append({**lost, "type": "pipeline", "scope": "beside"}, None)
+    appender.append(third, head)
+    shown = [alert for alert in run("alerts") if alert["scope"] in ("chained", "lost", "beside")]
+    assert [(alert["scope"], alert["threshold"]) for alert in shown] == [
+        ("chained", 50),
+        ("chained", 75),
+        ("beside", 50),
+        ("chained", 100),
+    ]
+    assert shown[0]["alert_id"] == first["alert_id"]
+    assert shown[0]["window_end"].endswith("Z")
+
+
+def test_alerts_can_be_followed(still_stack: Environment, still_settings: Settings) -> None:
+    appender = Appender(still_settings, 2)
+    first, second, _ = chain_of([160], "followed")
+    head = appender.append(first, -1)
+    follower = subprocess.Popen(
+        [TOLLBOOK, "alerts", "--follow"], env=os.environ | still_stack, stdout=subprocess.PIPE, text=True
+    )
+    lines: queue.Queue[str] = queue.Queue()
+    assert follower.stdout is not None
+    reading = threading.Thread(target=put_all, args=(lines, follower.stdout))
+    reading.start()
+    try:
+        assert " 50 % of 150.00 US dollars" in line_about("followed", lines)
+        appender.append(second, head)
+        assert " 75 % of 150.00 US dollars" in line_about("followed", lines)
+    finally:
+        follower.send_signal(signal.SIGINT)
+        follower.wait(DEADLINE_S)
+        reading.join(DEADLINE_S)
+        follower.stdout.close()
+
+
+def put_all(lines: "queue.Queue[str]", stream: Iterable[str]) -> None:
+    for line in stream:
+        lines.put(line)
+
+
+def line_about(scope: str, lines: "queue.Queue[str]") -> str:
+    """The next line that names the scope; queue.Empty after the deadline."""
+    while True:
+        line = lines.get(timeout=DEADLINE_S)
+        if scope in line:
+            return line
+
+
+def test_limits_tell_what_is_used(run: Callable[..., Any], still_settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text(FILE)
+    run("budgets", "apply", str(file))
+    over = Calendar().window("month", WINDOW.start - 1)
+    for offset, (scope, window, used) in enumerate(
+        [("engineering", WINDOW, 149_999_999_999_999), ("sales", WINDOW, 10**12), ("finance", over, 999 * 10**12)]
+    ):
+        record = limit_record(BUDGET, "acme", "department", scope, window, used, [], WINDOW.start)
+        land(still_settings, record, offset)
+
+    [[limit]] = run("limits", "department:engineering")
+    assert (limit["used"], limit["limit"], limit["remaining"]) == ("149.999999999999", "150.00", "0.000000000001")
+    assert (limit["percent"], limit["current"], limit["decision"]) == ("99.9", True, "allow")
+    [[ended]] = run("limits", "department:finance")
+    assert ended["current"] is False
+    assert run("limits", "department:nobody") == [[]]
+
+    [listed] = run("budgets", "list")
+    fullest = {budget["id"]: budget["fullest"] for budget in listed}
+    assert (fullest["department-month"]["scope"], fullest["department-month"]["percent"]) == ("engineering", "99.9")
+    assert fullest["user-day"] is None
+
+
+def land(settings: Settings, record: Mapping[str, Any], offset: int) -> None:
+    """As the sink does."""
+    row = {**record, "positions": [], "limit_offset": offset}
+    with clickhouse_connect.get_client(
+        dsn=f"{settings.clickhouse}/{settings.clickhouse_database}",
+        username=settings.clickhouse_user,
+        password=settings.clickhouse_password.get_secret_value(),
+    ) as client:
+        client.insert("limit_entries", [list(row.values())], column_names=list(row))
+
+
+def test_without_clickhouse_budgets_are_listed_and_limits_cannot_be_told(
+    run: Callable[..., Any], still_stack: Environment, run_tollbook: RunTollbook
+) -> None:
+    away = {"TOLLBOOK_CLICKHOUSE": f"http://{nobody()}"}
+    [listed] = run("budgets", "list", **away)
+    assert all(budget["fullest"] is None for budget in listed)
+    told = run_tollbook(still_stack | away, "limits", "department:engineering")
+    assert told.returncode == 3
+    assert f"ClickHouse at {away['TOLLBOOK_CLICKHOUSE']}" in told.stderr
+
+
+@pytest.mark.parametrize("command", [("budgets", "list"), ("alerts",)])
+def test_without_kafka_a_command_says_so_at_once(
+    command: tuple[str, ...], still_stack: Environment, run_tollbook: RunTollbook
+) -> None:
+    away = {"TOLLBOOK_KAFKA": nobody()}
+    told = run_tollbook(still_stack | away, *command)
+    assert told.returncode == 3
+    assert f"Error: Kafka at {away['TOLLBOOK_KAFKA']}" in told.stderr
+    assert len(told.stderr.splitlines()) == 2
+
+
+def test_a_scope_is_a_kind_and_a_name(still_stack: Environment, run_tollbook: RunTollbook) -> None:
+    told = run_tollbook(still_stack, "limits", "engineering")
+    assert told.returncode == 2
+    assert "KIND:NAME" in told.stderr
