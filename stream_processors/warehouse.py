@@ -1,11 +1,13 @@
 """The ledger's ClickHouse, for commands that only ask it something."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
+from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.settings import Settings
@@ -19,8 +21,9 @@ class WarehouseError(Exception):
     """ClickHouse did not answer, or refused (as before its migrations)."""
 
 
-def ask(settings: Settings, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Rows by column name; WarehouseError when there are none to be had."""
+@contextmanager
+def connect(settings: Settings) -> Iterator[Client]:
+    """A client of the ledger's database; what ClickHouse says no to is raised as WarehouseError."""
     address = urlsplit(settings.clickhouse)
     try:
         with clickhouse_connect.get_client(
@@ -32,6 +35,12 @@ def ask(settings: Settings, query: str, parameters: Mapping[str, Any] | None = N
             database=settings.clickhouse_database,
             connect_timeout=TIMEOUT_S,
         ) as client:
-            return list(client.query(query, parameters=dict(parameters or {})).named_results())
+            yield client
     except ClickHouseError as error:
         raise WarehouseError(f"ClickHouse at {settings.clickhouse}: {error}") from error
+
+
+def ask(settings: Settings, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Rows by column name; WarehouseError when there are none to be had."""
+    with connect(settings) as client:
+        return list(client.query(query, parameters=dict(parameters or {})).named_results())
