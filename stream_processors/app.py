@@ -22,11 +22,13 @@ from stream_processors.transport import SequencedApp, SequencedTransport, fetch_
 
 def make_app(name: str, tracked: set[str], settings: Settings, **more: Any) -> SequencedApp:
     """A Faust app on the sequenced transport, with the settings argued in docs/design.md, section 4."""
+    datadir = settings.state_dir / "faust" / name
+    datadir.mkdir(parents=True, exist_ok=True)
     app = SequencedApp(
         f"tollbook-{name}",
         broker=f"kafka://{settings.kafka}",
         store="memory://",
-        datadir=str(settings.state_dir / "faust" / name),
+        datadir=str(datadir),
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication,
         topic_allow_declare=False,
@@ -96,16 +98,15 @@ def main() -> None:
     """Run one worker until SIGTERM."""
     if len(sys.argv) != 2 or sys.argv[1] not in APPS:
         raise SystemExit(f"usage: python -m stream_processors.app {'|'.join(APPS)}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    for noisy in ("faust", "mode", "aiokafka"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("tollbook").setLevel(logging.INFO)
     mode.loop.use("uvloop")
     pyarrow.set_cpu_count(1)  # its thread pool costs more than it saves at our batch sizes
     pyarrow.set_io_thread_count(1)
     settings = Settings()
     logs.wait_for_broker(settings.kafka)
     app = APPS[sys.argv[1]](settings)
-    worker = faust.Worker(app, loglevel="WARNING", logging_config={}, redirect_stdouts=False)
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
 
     app.settled = announce
     worker.execute_from_commandline()

@@ -88,9 +88,7 @@ class Rollup:
         self._partitions: dict[int, Partition] = {}
         self._held: list[tuple[Batch, list[Any]]] = []
         self._flushing = asyncio.Lock()
-        self._table = app.Table(
-            "partials", partitions=settings.partitions, key_serializer="raw", value_serializer="raw"
-        )
+        self._table = app.Table("partials", partitions=settings.partitions, key_type=bytes, value_type=bytes)
 
     # ---- where to start
 

@@ -76,7 +76,8 @@ class WindowTotals:
 
     def put(self, ids: Ids, values: Values) -> None:
         """Set absolute values of distinct scopes."""
-        self.values[self.rows_of(ids)] = values
+        rows = self.rows_of(ids)  # may replace self.values
+        self.values[rows] = values
 
 
 @dataclass(frozen=True, slots=True)
