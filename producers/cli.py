@@ -6,16 +6,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 import numpy as np
 import orjson
+import pyarrow as pa
 from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from producers.adapters import FORMATS
 from producers.client import DeliveryError, Producer
+from producers.replay import Trace, load, replayed
 from producers.sending import Floats, Tally, report, send_paced
 from producers.simulate import SimulatedBatch, Simulation
 from producers.simulate import simulate as simulated
@@ -111,7 +115,59 @@ def _micros(at: datetime) -> int:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+class Speed(click.ParamType):
+    """How many times faster than it happened; `max` is as fast as it goes (None)."""
+
+    name = "speed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value == "max":
+            return None
+        try:
+            speed = float(value)
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed < float("inf"):
+            self.fail(f"{value!r} is not a number above 0, nor `max`", param, ctx)
+        return speed
+
+
+@click.command(epilog="Example: tollbook replay AzureLLMInferenceTrace_code.csv --speed 10 --seed 7")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), help="Guessed from the first line otherwise."
+)
+@click.option("--speed", type=Speed(), default="max", show_default=True, help="Times as fast as it happened, or max.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides users, models and ids.")
+@click.option("--at", type=click.Choice(["original", "now"]), default="now", show_default=True, help="Event times.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def replay(
+    files: tuple[Path, ...], format_name: str | None, speed: float | None, seed: int, at: str, as_json: bool
+) -> None:
+    """Send the requests of usage traces to the ledger, with made-up users, projects and models.
+
+    `--at now` moves all requests by whole hours, the last one into the hour before now. Files are read together, by
+    time. A file replayed again with the same seed is not counted again. Exit status: 0 sent and acknowledged, 1 a line
+    is malformed (then nothing is sent) or something was not delivered, 2 usage, 3 the broker or the registry is away.
+    """
+    try:
+        trace = load(files, format_name, seed, _micros(datetime.now(UTC)) if at == "now" else None)
+    except ValueError as error:
+        _end(error, FAILED)
+    _answer(_send(_at_speed(trace, speed), trace.requests.num_rows) | {"seed": seed}, as_json)
+
+
 Paced = tuple[SimulatedBatch, Floats]
+
+
+def _at_speed(trace: Trace, speed: float | None) -> Iterator[Paced]:
+    """When each event is due, in seconds after the start."""
+    first: int | None = None
+    for events in replayed(trace):
+        at = events.column("occurred_at").cast(pa.int64()).to_numpy()
+        first = int(at[0]) if first is None else first
+        none = np.zeros(len(at), np.bool_)
+        yield SimulatedBatch(events, none, none), (at - first) / 1e6 / speed if speed else np.zeros(len(at))
 
 
 def _at_rate(batches: Iterable[SimulatedBatch], rate: float | None) -> Iterator[Paced]:
@@ -167,4 +223,4 @@ def _answer(result: dict[str, Any], as_json: bool) -> None:
         click.echo(f"{name:24} {count:>18,}")
 
 
-commands: list[click.Command] = [simulate]
+commands: list[click.Command] = [simulate, replay]

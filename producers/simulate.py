@@ -13,9 +13,10 @@ import orjson
 import pyarrow as pa
 
 from producers.batches import event_batch
-from producers.catalog import ENVIRONMENTS, ERRORS, FEATURES, FINISH_REASONS, MODELS, TITLES, WORKLOAD_SHARES
+from producers.catalog import ENVIRONMENTS, ERRORS, FEATURES, FINISH_REASONS, MODELS, WORKLOAD_SHARES
+from producers.columns import choose, coded, constant, feature_columns, model_columns, pick, work_columns
 from producers.figures import WORKLOADS, Arrivals, arrivals, shares, tokens
-from producers.hashing import short_ids, uuids
+from producers.hashing import uuids
 from producers.people import People, people
 from schemas.arrow import MICROS
 
@@ -91,14 +92,14 @@ def _batch(
     occurred_at = np.maximum(occurred_at, simulation.start)
     columns = {
         "event_id": uuids(simulation.namespace, rows),
-        "source": _constant(SOURCE, count),
+        "source": constant(SOURCE, count),
         "occurred_at": pa.array(occurred_at).cast(MICROS),
-        "operation": _constant("chat", count),
-        "environment": _choose(ENVIRONMENTS, random.random(count)),
+        "operation": constant("chat", count),
+        "environment": choose(ENVIRONMENTS, random.random(count)),
         **users.columns(who),
         "project": users.projects(who, random.random(count)),
-        **_feature_columns(feature),
-        **_work_columns(simulation, who, occurred_at, random),
+        **feature_columns(feature),
+        **work_columns(str(simulation.seed), who, occurred_at, random),
         **_use_columns(feature, random),
     }
     source_rows = _with_repeats(random.random(count) < simulation.duplicates, random)
@@ -118,36 +119,15 @@ def _with_repeats(repeated: Mask, random: np.random.Generator) -> Ints:
 def _features(code: Mask, random: np.random.Generator) -> Ints:
     """A row number of FEATURES for each request."""
     other = {name: share for name, share in WORKLOAD_SHARES.items() if name != "code"}
-    of_code = _pick([f.weight if f.workload == "code" else 0.0 for f in FEATURES], random.random(len(code)))
-    of_other = _pick([f.weight * other.get(f.workload, 0.0) for f in FEATURES], random.random(len(code)))
+    of_code = pick([f.weight if f.workload == "code" else 0.0 for f in FEATURES], random.random(len(code)))
+    of_other = pick([f.weight * other.get(f.workload, 0.0) for f in FEATURES], random.random(len(code)))
     return np.where(code, of_code, of_other)
-
-
-def _feature_columns(feature: Ints) -> dict[str, pa.Array]:
-    columns = {"feature": [each.name for each in FEATURES]}
-    for name in ("tool", "integration", "platform", "task_type"):
-        columns[name] = [getattr(each, name) for each in FEATURES]
-    return {name: _coded(values, feature) for name, values in columns.items()}
-
-
-def _work_columns(
-    simulation: Simulation, who: npt.NDArray[np.int32], occurred_at: Ints, random: np.random.Generator
-) -> dict[str, pa.Array]:
-    """A user works on up to three tasks a day, and has a session an hour."""
-    task = (occurred_at // 86_400_000_000 * 3 + random.integers(0, 3, len(who))) * 4096 + who
-    session = occurred_at // 3_600_000_000 * 4096 + who
-    titles = pa.array(TITLES).take(pa.array(task % len(TITLES)))
-    return {
-        "task": short_ids("task-", f"task {simulation.seed}", task),
-        "session": short_ids("session-", f"session {simulation.seed}", session),
-        "task_title": titles,
-    }
 
 
 def _use_columns(feature: Ints, random: np.random.Generator) -> dict[str, pa.Array]:
     """Model, tokens, status and latency of each request."""
     count = len(feature)
-    model = _pick([each.weight for each in MODELS], random.random(count))
+    model = pick([each.weight for each in MODELS], random.random(count))
     failed = random.random(count)
     error = failed < ERROR_RATE
     cancelled = ~error & (failed < ERROR_RATE + CANCEL_RATE)
@@ -155,14 +135,13 @@ def _use_columns(feature: Ints, random: np.random.Generator) -> dict[str, pa.Arr
     for name in ("output_tokens", "reasoning_tokens"):  # a failed call returns nothing, a cancelled one a half
         counts[name] = np.where(error, 0, np.where(cancelled, counts[name] // 2, counts[name]))
     status = np.where(error, 1, np.where(cancelled, 2, 0))
-    finish = np.where(status == 0, _pick(list(FINISH_REASONS.values()), random.random(count)) + 1, 0)
-    kind = np.where(error, _pick(list(ERRORS.values()), random.random(count)) + 1, 0)
+    finish = np.where(status == 0, pick(list(FINISH_REASONS.values()), random.random(count)) + 1, 0)
+    kind = np.where(error, pick(list(ERRORS.values()), random.random(count)) + 1, 0)
     return {
-        "provider": _coded([each.provider for each in MODELS], model),
-        "model": _coded([each.name for each in MODELS], model),
-        "status": _coded(["ok", "error", "cancelled"], status),
-        "finish_reason": _coded(["", *FINISH_REASONS], finish),
-        "error_type": _coded(["", *ERRORS], kind),
+        **model_columns(model),
+        "status": coded(["ok", "error", "cancelled"], status),
+        "finish_reason": coded(["", *FINISH_REASONS], finish),
+        "error_type": coded(["", *ERRORS], kind),
         **{name: pa.array(values) for name, values in counts.items()},
         **_latencies(counts, error, random),
     }
@@ -202,24 +181,3 @@ def _latencies(counts: Mapping[str, Ints], error: Mask, random: np.random.Genera
         "latency_ms": pa.array(whole.astype(np.int32)),
         "time_to_first_token_ms": pa.array(first.astype(np.int32), mask=error),
     }
-
-
-def _pick(weights: list[float], uniform: Floats) -> Ints:
-    """Row numbers in proportion to the weights."""
-    cumulative = np.cumsum(weights)
-    return np.searchsorted(cumulative / cumulative[-1], uniform, side="right").astype(np.int64)
-
-
-def _choose(weights: Mapping[str, float], uniform: Floats) -> pa.Array:
-    return _coded(list(weights), _pick(list(weights.values()), uniform))
-
-
-def _coded(names: list[str], codes: Ints) -> pa.Array:
-    """A dictionary column; names may repeat (two models of one provider)."""
-    distinct = list(dict.fromkeys(names))
-    renumbered = np.array([distinct.index(name) for name in names], np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(renumbered[codes]), pa.array(distinct))
-
-
-def _constant(name: str, count: int) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), pa.array([name]))
