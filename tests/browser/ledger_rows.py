@@ -1,7 +1,7 @@
 """A small ledger with known rows, put straight into ClickHouse: what the dashboard shows can then be told by SQL."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -131,5 +131,3 @@ def _insert(client: Client, table: str, rows: list[dict[str, Any]]) -> None:
     client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
 
 
-def now_utc() -> datetime:
-    return datetime.now(UTC)

@@ -1,0 +1,153 @@
+"""Superset as it is delivered, on a ledger whose rows are known: started once a run, on ports of its own."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import ledger_rows
+import pytest
+from chromium import FLAGS, find_chromium
+from clickhouse_connect.driver.client import Client
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from rest import Rest, login
+
+from local.processes import NAMES
+
+STACK = ("clickhouse", "migrate", "superset-provision", "superset")
+PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET")
+TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
+PIXEL = "gateway.scarf.sh"  # Superset's telemetry: asked for by its pages, stopped by our content security policy
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Addresses and passwords (the values of stack.toml) of ClickHouse and Superset, running."""
+    state_dir = tmp_path_factory.mktemp("dashboards") / "state"
+    ports = {f"TOLLBOOK_{name}_PORT": str(_free_port()) for name in PORTS}
+    environment = os.environ | ports | {"TOLLBOOK_STATE_DIR": str(state_dir)}
+    without = [argument for name in NAMES if name not in STACK for argument in ("--without", name)]
+    try:
+        _run(environment, "up", "--detach", *without)
+        yield {name: str(value) for name, value in tomllib.loads((state_dir / "stack.toml").read_text()).items()}
+    finally:
+        _run(environment, "down")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _run(environment: dict[str, str], *arguments: str) -> None:
+    done = subprocess.run(
+        [TOLLBOOK, *arguments], env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def ledger(stack: dict[str, str]) -> Client:
+    """The ledger's owner at ClickHouse, after the known rows were put in."""
+    address = urlsplit(stack["clickhouse"])
+    client = clickhouse_connect.get_client(
+        host=address.hostname,
+        port=address.port,
+        username="tollbook",
+        password=stack["clickhouse_password"],
+        database="tollbook",
+    )
+    ledger_rows.fill(client, datetime.now(UTC))
+    return client
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def admin(playwright: Playwright, stack: dict[str, str], ledger: Client) -> Rest:
+    """Superset's REST interface, as its administrator."""
+    return login(playwright, stack["superset"], "admin", stack["superset_admin_password"])
+
+
+@pytest.fixture(scope="session")
+def make_user(playwright: Playwright, stack: dict[str, str], admin: Rest) -> Callable[..., Rest]:
+    """Makes a user with the roles named and logs in as that user."""
+
+    def make(name: str, *roles: str) -> Rest:
+        known = {role["name"]: role["id"] for role in admin.get("/api/v1/security/roles/?q=(page_size:100)")["result"]}
+        password = f"of {name}"
+        user = {"username": name, "first_name": name, "last_name": "Test", "email": f"{name}@localhost.invalid"}
+        made = admin.post(
+            "/api/v1/security/users/",
+            user | {"active": True, "password": password, "roles": [known[role] for role in roles]},
+        )
+        assert made.status == 201, made.text()
+        return login(playwright, stack["superset"], name, password)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    path = find_chromium(playwright)
+    print(f"browser: {path}")
+    running = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def session_state(browser: Browser, stack: dict[str, str], ledger: Client, tmp_path_factory: pytest.TempPathFactory):
+    """Cookies of the administrator, after a login by the form, as a person does it."""
+    page = browser.new_page()
+    page.goto(f"{stack['superset']}/login/")
+    page.locator("input[name=username], #username").fill("admin")
+    page.locator("input[name=password], #password").fill(stack["superset_admin_password"])
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/superset/welcome"))
+    path = tmp_path_factory.mktemp("browser") / "cookies.json"
+    page.context.storage_state(path=path)
+    page.close()
+    return path
+
+
+@pytest.fixture
+def page(browser: Browser, stack: dict[str, str], session_state: Path) -> Iterator[Page]:
+    """A page of a logged-in administrator; fails the test on an error in the page or a word to another host."""
+    context = browser.new_context(
+        base_url=stack["superset"], storage_state=session_state, viewport={"width": 1400, "height": 1000}
+    )
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    own_host = urlsplit(stack["superset"]).netloc
+    errors: list[str] = []
+    abroad: set[str] = set()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if _is_error(line.type, line.text) else None)
+    page.on("response", lambda answer: errors.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+    page.on("request", lambda request: abroad.add(request.url) if _leaves(request.url, own_host) else None)
+    page.on("requestfailed", lambda request: abroad.discard(request.url) if request.failure == "csp" else None)
+    yield page
+    context.close()
+    assert errors == []
+    assert abroad == set(), "requests to other hosts that the content security policy did not stop"
+
+
+def _is_error(kind: str, text: str) -> bool:
+    return kind == "error" and not (PIXEL in text and "violates the following Content Security Policy" in text)
+
+
+def _leaves(url: str, own_host: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https", "ws", "wss") and urlsplit(url).netloc != own_host
