@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +40,6 @@ log = logging.getLogger("tollbook.budgets")
 
 FLUSH_S = 1.0
 
-Touched = Mapping[Window, Ids]
-
 
 @dataclass(slots=True)
 class Shard:
@@ -56,6 +53,16 @@ class Shard:
     newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def caught_up(self, partitions: int) -> bool:
+        """Whether all source partitions are here, at least as far as what has been alerted was counted.
+
+        After a restart rollup begins a little earlier than it was: judged then, usage would seem to have shrunk.
+        """
+        marks = self.totals.watermarks
+        return len(marks) == partitions and all(
+            marks[number].block_offset >= counted for number, counted in self.book.counted.items()
+        )
 
 
 class Budgets:
@@ -98,14 +105,14 @@ class Budgets:
                 touched = shard.totals.apply(header, from_ipc(record.value))
                 for window, ids in touched.items():
                     shard.waiting[window].append(ids)
-                if header.last and shard.waiting:
-                    waiting, shard.waiting = shard.waiting, defaultdict(list)
-                    merged = {window: np.unique(np.concatenate(parts)) for window, parts in waiting.items()}
-                    await self._evaluate(batch.partition, shard, merged, header.cause_event)
+                if header.last and shard.waiting and shard.caught_up(self._settings.partitions):
+                    await self._evaluate(batch.partition, shard, header.cause_event)
         self._app.consumer.ack(batch)
 
-    async def _evaluate(self, number: int, shard: Shard, touched: Touched, cause: str) -> None:
-        """Append the alerts that are due for touched scopes, and note the limits that changed."""
+    async def _evaluate(self, number: int, shard: Shard, cause: str) -> None:
+        """Append the alerts that are due for the scopes that wait, and note the limits that changed."""
+        waiting, shard.waiting = shard.waiting, defaultdict(list)
+        touched = {window: np.unique(np.concatenate(parts)) for window, parts in waiting.items()}
         due = []
         clock = max((mark.clock for mark in shard.totals.watermarks.values()), default=0)
         for budget in shard.watch.budgets:
@@ -174,7 +181,10 @@ class Budgets:
         for number, shard in self._shards.items():
             async with shard.lock:
                 shard.watch = Watch(self._follower.budgets, shard.book, shard.totals.index)
-                await self._evaluate(number, shard, shard.totals.everything(), "")
+                for window, ids in shard.totals.everything().items():
+                    shard.waiting[window].append(ids)
+                if shard.caught_up(self._settings.partitions):
+                    await self._evaluate(number, shard, "")
 
     async def _flush_limits(self, number: int, shard: Shard) -> None:
         changed, shard.limits = shard.limits, {}
@@ -228,6 +238,7 @@ def _positions(shard: Shard) -> list[dict[str, str | int]]:
             "block_offset": mark.block_offset,
         }
         for _, mark in sorted(shard.totals.watermarks.items())
+        if mark.block_offset >= 0
     ]
 
 

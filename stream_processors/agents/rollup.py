@@ -73,6 +73,7 @@ class Partition:
     ahead: Ahead
     sent: int = -1  # block offset of the last message to budgets; -1: the next one is a snapshot
     snapshot_at: float = 0.0
+    introduced: bool = False  # budgets have had a snapshot since the assignment
     dirty: dict[Window, set[int]] = field(default_factory=lambda: defaultdict(set))
     tombstones: list[bytes] = field(default_factory=list)
 
@@ -156,7 +157,7 @@ class Rollup:
         """Queue what changed since the last message for budgets, everything when there was none."""
         now = asyncio.get_running_loop().time()
         if partition.sent < 0 or now > partition.snapshot_at + SNAPSHOT_S:
-            partition.sent, partition.snapshot_at = -1, now
+            partition.sent, partition.snapshot_at, partition.introduced = -1, now, True
             touched = everything(partition.totals)
         since, partition.sent = partition.sent, partition.totals.progress.block_offset
         messages = [
@@ -177,8 +178,8 @@ class Rollup:
         async with self._flushing:
             waiting: list[Any] = []
             for partition in self._partitions.values():
-                if partition.sent < 0 and partition.totals.progress.block_offset >= 0:
-                    waiting += await self._send(partition, [], "")  # an assignment without new blocks
+                if not partition.introduced:  # an assignment without new blocks, perhaps without any
+                    waiting += await self._send(partition, [], "")
             held, self._held = self._held, []
             writes = [write for partition in self._partitions.values() for write in self._writes(partition)]
             topic = self._table.changelog_topic.get_topic_name()

@@ -71,6 +71,7 @@ class AlertBook:
     def __init__(self, start: int = 0) -> None:
         """`start` is the first offset that the partition still keeps: what extends an older one comes first."""
         self.head = -1  # offset of the last accepted record
+        self.counted: dict[int, int] = {}  # by source partition, the newest block that an alert has counted
         self._start = start
         self._standings: dict[Subject, _Standing] = {}
 
@@ -87,6 +88,9 @@ class AlertBook:
         if extends is None or not (extends == self.head or self.head < self._start > extends):
             return False
         self.head = offset
+        for position in record["positions"]:
+            partition = position["src_partition"]
+            self.counted[partition] = max(self.counted.get(partition, -1), position["block_offset"])
         if record["type"] == "threshold":
             self._count(record)
         return True
