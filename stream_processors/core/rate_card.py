@@ -42,6 +42,8 @@ _UNITS = UnitRegistry(unit_data)
 _CLASS_UNITS = tuple(
     _UNITS.units["output_reasoning_tokens" if name == "reasoning_tokens" else name] for name in TOKEN_CLASSES
 )
+#: What an event counts; prices of anything else (seconds, pages) do not apply to it.
+_COUNTED = {unit.usage_key for unit in _CLASS_UNITS} | {"requests"}
 _DAY = timedelta(days=1)
 _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
@@ -145,7 +147,7 @@ def _at(price: Decimal | TieredPrices, above: int) -> Decimal:
 
 
 def _rates(prices: dict[str, Decimal]) -> Rates:
-    scaled = {key: _scaled(price, _UNITS.units[key]) for key, price in prices.items()}
+    scaled = {key: _scaled(price, _UNITS.units[key]) for key, price in prices.items() if key in _COUNTED}
     own: dict[str, int] = {}
     for unit in sorted(_CLASS_UNITS, key=lambda unit: len(unit.dimensions)):
         # What this class adds to what the classes it is a part of already pay.

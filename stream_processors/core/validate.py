@@ -106,8 +106,13 @@ def _negatives(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]])
     yield Breach("invalid", revision < 0, _says("revision", revision, "not negative"))
     yield _any_count("invalid", counts, np.minimum, lambda values: values < 0, "not negative")
     for name in ("input_parts", "output_parts", "units"):
-        least = _per_row(events.column(name), np.minimum)
+        column = events.column(name)
+        least = _per_row(column.offsets, column.items, np.minimum)
         yield Breach("invalid", least < 0, _says(f"least of {name}", least, "not negative"))
+    files = events.column("attachments")
+    for name in ("bytes", "tokens"):
+        least = _per_row(files.offsets, files.values.field(name), np.minimum)
+        yield Breach("invalid", least < 0, _says(f"least {name} of attachments", least, "not negative"))
 
 
 def _any_count(
@@ -126,15 +131,15 @@ def _any_count(
     return Breach(reason, breaks(extreme.reduce(list(counts.values()))), detail)
 
 
-def _per_row(column: pa.MapArray, fold: np.ufunc) -> npt.NDArray[np.int64]:
-    """The values of each row's map folded; 0 for an empty map."""
-    offsets = column.offsets.to_numpy()
-    folded = np.zeros(len(column), np.int64)
-    filled = np.flatnonzero(np.diff(offsets))
+def _per_row(offsets: pa.Array, values: pa.Array, fold: np.ufunc) -> npt.NDArray[np.int64]:
+    """The values of each row's map or list folded; 0 for an empty one."""
+    bounds = offsets.to_numpy()
+    folded = np.zeros(len(bounds) - 1, np.int64)
+    filled = np.flatnonzero(np.diff(bounds))
     if len(filled):
         # Nothing that passes is above the limit, so capping changes no verdict and sums cannot wrap.
-        values = np.minimum(column.items.to_numpy(), 2 * _MAX_TOKENS)
-        folded[filled] = fold.reduceat(values[: offsets[-1]], offsets[filled])
+        capped = np.minimum(values.to_numpy(zero_copy_only=False)[: bounds[-1]], 2 * _MAX_TOKENS)
+        folded[filled] = fold.reduceat(capped, bounds[filled])
     return folded
 
 
@@ -146,7 +151,8 @@ def _parts(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> 
         detail = _parts_detail({name: counts[name] for name in (*parts, whole)}, parts, whole)
         yield Breach("parts_exceed_whole", left < 0, detail)
     for name, whole in (("input_parts", "input_tokens"), ("output_parts", "output_tokens")):
-        total = _per_row(events.column(name), np.add)
+        column = events.column(name)
+        total = _per_row(column.offsets, column.items, np.add)
         detail = _parts_detail({f"sum of {name}": total, whole: counts[whole]}, (f"sum of {name}",), whole)
         yield Breach("parts_exceed_whole", total > counts[whole], detail)
 

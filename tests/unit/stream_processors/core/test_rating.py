@@ -43,7 +43,11 @@ POISON = {
         "cache_read_tokens = 600, cache_write_tokens = 401, input_tokens = 1000: "
         "cache_read_tokens + cache_write_tokens is part of input_tokens",
     ),
-    "future": (framed(occurred_at=OCCURRED_US + DAY_US), "future", "occurred_at = 2026-09-22T14:13:20.000000Z: at most 5"),
+    "future": (
+        framed(occurred_at=OCCURRED_US + DAY_US),
+        "future",
+        "occurred_at = 2026-09-22T14:13:20.000000Z: at most 5",
+    ),
     "1970": (framed(occurred_at=0), "out_of_range", "occurred_at = 1970-01-01T00:00:00.000000Z: from 2015-01-01"),
     "huge": (framed(input_tokens=10**9 + 1), "too_large", "input_tokens = 1000000001: at most 1000000000"),
     "wrapping": (framed(input_tokens=2**62), "too_large", "input_tokens = 4611686018427387904: at most 1000000000"),
@@ -57,9 +61,7 @@ def test_poison_is_rejected_with_its_bytes_and_its_neighbours_are_counted(name: 
     before = [framed(event_id=f"a{i}") for i in range(neighbours)]
     after = [framed(event_id=f"b{i}") for i in range(neighbours)]
     result = rated([*before, value, *after], first_offset=70)
-    assert result.rows.column("event_id").to_pylist() == [
-        f"{side}{i}" for side in "ab" for i in range(neighbours)
-    ]
+    assert result.rows.column("event_id").to_pylist() == [f"{side}{i}" for side in "ab" for i in range(neighbours)]
     (reject,) = result.rejects.to_pylist()
     assert reject["reason"] == reason
     assert detail in reject["detail"]
@@ -70,12 +72,20 @@ def test_poison_is_rejected_with_its_bytes_and_its_neighbours_are_counted(name: 
 
 
 def test_a_row_is_the_event_and_what_rating_decided() -> None:
-    # claude-sonnet-4-5: 3.00 in, 15.00 out, 0.30 cache read, 3.75 cache write, 6.00 cache write for an hour (per million)
-    result = rated([framed(input_tokens=1000, cache_read_tokens=500, cache_write_tokens=300, cache_write_1h_tokens=100)])
+    # per million: 3.00 in, 15.00 out, 0.30 cache read, 3.75 cache write, 6.00 cache write for an hour
+    result = rated(
+        [framed(input_tokens=1000, cache_read_tokens=500, cache_write_tokens=300, cache_write_1h_tokens=100)]
+    )
     assert result.rows.schema.equals(USAGE_ROWS)
     assert result.rejects.schema.equals(REJECT_ROWS)
     (row,) = result.rows.to_pylist()
-    plain, read, short, hour, output = 200 * 3_000_000, 500 * 300_000, 200 * 3_750_000, 100 * 6_000_000, 300 * 15_000_000
+    plain, read, short, hour, output = (
+        200 * 3_000_000,
+        500 * 300_000,
+        200 * 3_750_000,
+        100 * 6_000_000,
+        300 * 15_000_000,
+    )
     assert row["cost_pico"] == plain + read + short + hour + output == 6_600_000_000
     assert (row["requests"], row["unpriced_requests"], row["src_entry"], row["src_offset"]) == (1, 0, 0, 0)
     assert int(row["booked_at"].timestamp() * 1000) == BOOKED_MS
@@ -149,7 +159,7 @@ def test_rows_and_rejects_survive_a_block() -> None:
 def _header(result: Rated) -> bytes:
     counts = {"row_count": result.rows.num_rows, "reject_count": result.rejects.num_rows}
     texts = {"src_epoch": "t", "price_version": BOOK.version}
-    fields = {name: 0 for name in BlockHeader.__dataclass_fields__}
+    fields = dict.fromkeys(BlockHeader.__dataclass_fields__, 0)
     return BlockHeader(**(fields | counts | texts)).to_bytes()
 
 
