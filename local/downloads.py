@@ -75,11 +75,16 @@ def _fetch(artifact: Artifact, cache_dir: Path) -> Path:
     # A repository of its own, so that a cut download never lies under the final name.
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix="download-") as repository:
         found = _download(artifact, Path(repository))
-        digest = hashlib.sha256(found.read_bytes()).hexdigest()
-        if digest != artifact.sha256:
-            raise DownloadError(f"{artifact.filename}: SHA-256 is {digest}, pinned is {artifact.sha256}")
+        check_content(artifact, found)
         found.replace(path)
     return path
+
+
+def check_content(artifact: Artifact, found: Path) -> None:
+    """Raises DownloadError unless the file is the one that was pinned."""
+    digest = hashlib.sha256(found.read_bytes()).hexdigest()
+    if digest != artifact.sha256:
+        raise DownloadError(f"{artifact.filename}: SHA-256 is {digest}, pinned is {artifact.sha256}")
 
 
 def _download(artifact: Artifact, repository: Path) -> Path:

@@ -115,12 +115,17 @@ def changes(config: Config) -> Iterator[dict[str, Any]]:
 
 def _why(config: Config, process: dict[str, Any]) -> str:
     path = config.logs_dir / f"{process['name']}.log"
-    tail = "\n".join(f"    {line}" for line in path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    lines = [line for line in path.read_text(errors="replace").splitlines() if not _is_java_frame(line)]
+    tail = "\n".join(f"    {line}" for line in lines[-LOG_TAIL_LINES:])
     return (
         f"{process['name']} cannot start: it ended with status {process['exit_status']}, several times. "
         f"The end of its log, {path}:\n{tail}\n"
         f"Mend that and run `tollbook up` again, or leave it out with `--without {process['name']}`"
     )
+
+
+def _is_java_frame(line: str) -> bool:
+    return line.startswith("\tat ")  # a stack trace would push the reason out of sight
 
 
 def stop(config: Config) -> bool:

@@ -85,8 +85,7 @@ def _run(config: Config, arguments: list[str]) -> None:
 
 
 def _virtualenv(config: Config) -> Path:
-    pinned = LOCK_FILE.read_bytes() if LOCK_FILE.exists() else b""
-    digest = hashlib.sha256(pinned + PYTHON_VERSION.encode()).hexdigest()
+    digest = hashlib.sha256(LOCK_FILE.read_bytes() + PYTHON_VERSION.encode()).hexdigest()
     return config.cache_dir / f"superset-{digest[:12]}"
 
 
