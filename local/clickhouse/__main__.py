@@ -28,6 +28,7 @@ _SHUTDOWN_SECONDS = 60.0
 def main(port: int | None, path: Path | None) -> None:
     """Run the ClickHouse engine on 127.0.0.1, for the owner `tollbook` and the reader `tollbook_reader`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.environ["TZ"] = "UTC"  # the engine's default zone: a moment reads the same on every machine
     accounts = _accounts()
     chosen_port = port or _port()
     try:

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -63,12 +64,14 @@ def whole(asked: Request, counts: Answer, output_format: str | None) -> web.Resp
     return web.Response(body=counts.output, headers=_headers(asked.query_id, output_format, counts))
 
 
-async def streamed(http: web.Request, asked: Request, result: PipedResult, output_format: str) -> web.StreamResponse:
+async def streamed(
+    http: web.Request, asked: Request, result: PipedResult, output_format: str, spool: Path
+) -> web.StreamResponse:
     """Sends a result as it comes. What fits the buffer, or must wait for the end, is sent when the query has succeeded.
 
     Raises ClickHouseError as long as nothing has been sent; later the error stands at the end of the broken answer.
     """
-    with SpooledTemporaryFile[bytes](_MEMORY_BYTES_MAX) as held:
+    with SpooledTemporaryFile(_MEMORY_BYTES_MAX, dir=str(spool)) as held:
         chunks = result.chunks()
         ended = await _hold(chunks, held, None if asked.wait_end_of_query else asked.buffer_bytes)
         counts = await result.answer() if ended else None

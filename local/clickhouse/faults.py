@@ -19,7 +19,7 @@ from local.clickhouse.errors import (
     ClickHouseError,
     refusal,
 )
-from local.clickhouse.request import Request
+from local.clickhouse.execute import Work
 from local.clickhouse.server import Front
 
 _MODES = {"none", "error500", "disk_full", "stall", "cut_after_commit"}
@@ -41,7 +41,7 @@ class FaultyFront(Front):
             if authenticate(self._accounts, http.headers, http.query).readonly:
                 raise refusal(ACCESS_DENIED, "Only the owner makes faults", "ACCESS_DENIED")
             mode, count = http.query.get("mode", ""), http.query.get("count", "1")
-            if mode not in _MODES or not count.isdigit():
+            if mode not in _MODES or not (count.isascii() and count.isdigit()):
                 reason = f"mode is {mode!r}: one of {', '.join(sorted(_MODES))}; count is {count!r}: a whole number"
                 raise refusal(BAD_ARGUMENTS, reason, "BAD_ARGUMENTS")
         except ClickHouseError as error:
@@ -51,7 +51,7 @@ class FaultyFront(Front):
         self._changed = asyncio.Event()
         return web.Response(text="Ok.\n")
 
-    async def _insert(self, http: web.Request, asked: Request, work: Callable[[], Answer]) -> web.StreamResponse:
+    async def _insert(self, http: web.Request, work: Work, run: Callable[[], Answer]) -> web.StreamResponse:
         mode = self._next_mode()
         if mode == "error500":
             raise refusal(UNKNOWN_EXCEPTION, "Fault asked for", "UNKNOWN_EXCEPTION")
@@ -59,7 +59,7 @@ class FaultyFront(Front):
             raise refusal(NOT_ENOUGH_SPACE, "Cannot reserve 1.00 MiB, not enough space", "NOT_ENOUGH_SPACE")
         if mode == "stall":
             await self._changed.wait()
-        response = await super()._insert(http, asked, work)
+        response = await super()._insert(http, work, run)
         if mode == "cut_after_commit" and http.transport is not None:
             http.transport.abort()
         return response

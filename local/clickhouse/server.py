@@ -18,19 +18,11 @@ from local.clickhouse.request import Request, read
 from local.clickhouse.stream import PipedResult
 
 T = TypeVar("T")
-_QUERIES_AT_ONCE = 32
+_QUERIES_AT_ONCE = 24  # of each account: dashboards never hold up an insert
+_FORM_BYTES_MAX = 64 << 20
 _WITHOUT_ROWS = {
-    "SET",
-    "USE",
-    "INSERT",
-    "CREATE",
-    "DROP",
-    "ALTER",
-    "RENAME",
-    "TRUNCATE",
-    "OPTIMIZE",
-    "ATTACH",
-    "DETACH",
+    *("SET", "USE", "INSERT", "CREATE", "DROP", "ALTER", "RENAME", "TRUNCATE", "OPTIMIZE", "ATTACH", "DETACH"),
+    *("EXCHANGE", "DELETE", "UPDATE", "SYSTEM"),
 }
 
 
@@ -40,10 +32,12 @@ class Front:
     def __init__(self, engine: Engine, accounts: tuple[Account, ...]) -> None:
         self._engine = engine
         self._accounts = accounts
-        self._threads = ThreadPoolExecutor(_QUERIES_AT_ONCE, thread_name_prefix="query")
+        self._threads = {
+            account.name: ThreadPoolExecutor(_QUERIES_AT_ONCE, thread_name_prefix=account.name) for account in accounts
+        }
 
     def application(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(client_max_size=_FORM_BYTES_MAX)
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
         app.router.add_route("*", "/", self._handle)
@@ -51,7 +45,8 @@ class Front:
         return app
 
     async def _close(self, _: web.Application) -> None:
-        self._threads.shutdown()
+        for threads in self._threads.values():
+            threads.shutdown()
         self._engine.close()
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
@@ -70,36 +65,37 @@ class Front:
         try:
             text, insert = await body.read_statement(asked.query, body.decoded(http), rows)
             if account.readonly:
-                asked, text = await self._in_thread(partial(for_reader, self._engine, asked, text))
+                asked, text = await self._in_thread(account, partial(for_reader, self._engine, asked, text))
             work = Work(self._engine, account, asked, text)
             if insert is not None and not account.readonly:
-                return await self._insert(http, asked, partial(work.insert, insert, rows))
+                return await self._insert(http, work, partial(work.insert, insert, rows))
             statement = checked(text, http.method in ("GET", "HEAD"))
             if statement.is_select:
                 return await self._select(http, work, statement)
             if statement.keyword == "INSERT":
-                return await self._insert(http, asked, partial(work.run, statement))
-            counts = await self._in_thread(partial(work.run, statement))
+                return await self._insert(http, work, partial(work.run, statement))
+            counts = await self._in_thread(account, partial(work.run, statement))
             return answer.whole(asked, counts, _output_format(statement, asked))
         finally:
             rows.unlink(missing_ok=True)
 
-    async def _insert(self, http: web.Request, asked: Request, work: Callable[[], Answer]) -> web.StreamResponse:
-        return answer.whole(asked, await self._in_thread(work), None)
+    async def _insert(self, http: web.Request, work: Work, run: Callable[[], Answer]) -> web.StreamResponse:
+        return answer.whole(work.asked, await self._in_thread(work.account, run), None)
 
     async def _select(self, http: web.Request, work: Work, statement: sql.Statement) -> web.StreamResponse:
         pipe = self._engine.new_spool_path()
-        kill = partial(self._engine.kill, pipe.name)
-        result = PipedResult(pipe, partial(work.run_into, statement, pipe), kill, self._threads)
+        run, kill = partial(work.run_into, statement, pipe), partial(self._engine.kill, pipe.name)
+        result = PipedResult(pipe, run, kill, self._threads[work.account.name])
         try:
             await result.start()
-            return await answer.streamed(http, work.asked, result, statement.format or work.asked.default_format)
+            output_format = statement.format or work.asked.default_format
+            return await answer.streamed(http, work.asked, result, output_format, self._engine.spool)
         finally:
             await asyncio.shield(result.close())
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """The work's outcome; once begun it is finished, whether or not the client waits for it."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def _in_thread(self, account: Account, run: Callable[[], T]) -> T:
+        """The outcome of `run`; once begun it is finished, whether or not the client waits for it."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads[account.name], run)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
