@@ -7,6 +7,7 @@ zone. A file that has been applied must not change any more. Exit 0 done, 1 refu
 """
 
 import hashlib
+import itertools
 import logging
 import re
 import sys
@@ -86,7 +87,7 @@ def read_migrations(files: Path, zone: str) -> list[Migration]:
         if match is None:
             raise MigrationError(f"{path.name}: a migration is called NNNN_name.sql")
         found.append(Migration(int(match[1]), path.stem, path.read_text().replace("{zone}", zone)))
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if before.number == after.number:
             raise MigrationError(f"{after.name}: its number is also that of {before.name}")
     return found

@@ -9,7 +9,20 @@ from stream_processors.core.chain import Chain, HoleError
 
 
 def header(first: int, last: int, extends: int, epoch: str = "e1") -> BlockHeader:
-    return BlockHeader(epoch, 0, first, last, extends, last - first + 1, 0, 0, 0, "p1", 0)
+    return BlockHeader(
+        src_epoch=epoch,
+        src_partition=0,
+        first_offset=first,
+        last_offset=last,
+        extends=extends,
+        row_count=last - first + 1,
+        reject_count=0,
+        marker_count=0,
+        gap_count=0,
+        price_version="p1",
+        booked_until=0,
+        rated_at=0,
+    )
 
 
 def test_the_first_block_may_begin_anywhere() -> None:

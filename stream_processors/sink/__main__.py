@@ -1,0 +1,57 @@
+"""`python -m stream_processors.sink`: lands what the stream says in ClickHouse until SIGTERM."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+from confluent_kafka import KafkaException
+
+from schemas.calendar import load_calendar
+from schemas.registry import Registry, RegistryAwayError
+from schemas.settings import Settings
+from stream_processors.sink.consume import Sink
+from stream_processors.sink.landing import Landing
+from stream_processors.sink.warehouse import Warehouse
+
+log = logging.getLogger("tollbook.sink")
+
+
+def main() -> int:
+    """Exit 0 after SIGTERM or SIGINT, 1 after an error that a new start may mend; the supervisor starts it again."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    pa.set_cpu_count(1)
+    settings = Settings()
+    landing = Landing(Warehouse(settings), load_calendar(settings.calendar).zone, _fault_points(settings.fault))
+    sink = Sink(settings.kafka, landing, Registry(settings.registry), _report_ready)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sink.stop())
+    try:
+        sink.run()
+    except (KafkaException, RegistryAwayError, LookupError, ValueError) as error:
+        log.error("ends: %s", error)
+        return 1
+    return 0
+
+
+def _fault_points(fault: str) -> Callable[[str], None]:
+    """Ends the process where `TOLLBOOK_FAULT` says, as a kill would: for tests."""
+
+    def at(name: str) -> None:
+        if name == fault:
+            os._exit(9)
+
+    return at
+
+
+def _report_ready() -> None:
+    ready = os.environ.get("TOLLBOOK_READY_FILE")
+    if ready:
+        Path(ready).write_text(str(os.getpid()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
