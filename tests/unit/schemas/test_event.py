@@ -48,7 +48,7 @@ def test_a_needed_field_is_missed_by_name(name: str) -> None:
         ("organization", "", "at least 1 character"),
         ("provider", "", "a use names it"),
         ("model", "", "a use names it"),
-        ("occurred_at", datetime(2026, 1, 1), "timezone"),  # noqa: DTZ001
+        ("occurred_at", datetime(2026, 1, 1), "timezone"),
         ("occurred_at", 1767225600, "valid datetime"),
         ("input_tokens", "12", "valid integer"),
         ("input_tokens", 1.0, "valid integer"),
