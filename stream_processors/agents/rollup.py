@@ -39,6 +39,7 @@ from stream_processors.core.shards import (
 from stream_processors.logs import LogReader
 from stream_processors.seeding import seed
 from stream_processors.transport import Batch, SequencedApp
+from stream_processors.warehouse import WarehouseError
 
 log = logging.getLogger("tollbook.rollup")
 
@@ -116,16 +117,22 @@ class Rollup:
 
     def _rebuilt(self, number: int) -> PartitionTotals:
         """From the ledger if it has anything of the partition; otherwise from the first block."""
-        seeded = seed(self._settings, self._calendar, number, self._index)
+        with LogReader(self._settings.kafka) as reader:
+            low, high = reader.bounds(BLOCKS, number)
+        if high == 0:
+            return PartitionTotals(Progress(number))
+        try:
+            seeded = seed(self._settings, self._calendar, number, self._index)
+        except WarehouseError as error:
+            if low > 0:
+                raise
+            log.warning("partition %s: counting from the first block, the ledger cannot be asked: %s", number, error)
+            return PartitionTotals(Progress(number))
         if seeded is not None:
             log.info("partition %s: seeded from the ledger at block %s", number, seeded.progress.block_offset)
             return seeded
-        with LogReader(self._settings.kafka) as reader:
-            low, _ = reader.bounds(BLOCKS, number)
         if low > 0:
-            raise RuntimeError(
-                f"{BLOCKS}[{number}] begins at {low} and the ledger has none of it: nothing to count from"
-            )
+            raise RuntimeError(f"{BLOCKS}[{number}] begins at {low}, and the ledger has nothing of what was before")
         return PartitionTotals(Progress(number))
 
     # ---- a turn
