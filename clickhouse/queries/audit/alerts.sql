@@ -1,0 +1,16 @@
+-- Threshold alerts as they were raised or retracted.
+SELECT
+    concat(alert_id, ' ', state) AS key,
+    organization,
+    scope_kind,
+    scope,
+    window_kind,
+    window_start,
+    toUnixTimestamp64Micro(window_start) AS start,
+    unit,
+    used,
+    '' AS remaining,
+    limit,
+    positions
+FROM alert_entries FINAL
+WHERE type = 'threshold'

@@ -1,0 +1,137 @@
+"""The books against the events themselves, decoded and priced again by `stream_processors.reference`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from importlib.metadata import version
+from typing import Any
+
+from confluent_kafka import Message
+
+from schemas.money import to_pico
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.topics import EVENTS
+from stream_processors.audit.compare import instant_text, scope_text
+from stream_processors.audit.conservation import Landed
+from stream_processors.audit.model import Check, Difference, Value
+from stream_processors.audit.queries import Ledger
+from stream_processors.logs import LogReader
+from stream_processors.reference import COLUMNS, Partition, Verdict
+
+CHUNK = 50_000  # offsets compared at a time
+REPEATS = ("duplicate", "conflict")
+
+#: What the books say of one offset.
+Booked = Mapping[str, Any]
+
+
+def check_deep(
+    ledger: Ledger, settings: Settings, landed: Mapping[int, Landed], epoch: str, progress: Callable[[int], None]
+) -> Check:
+    """Every landed event that the broker still has; `progress` is told how many more were compared.
+
+    Raises KafkaException or RegistryAwayError.
+    """
+    check = Check("deep")
+    skipped = 0
+    with LogReader(settings.kafka) as reader, closing(Registry(settings.registry)) as registry:
+        for part in landed.values():
+            if part.src_epoch != epoch:
+                check.notes.append(f"{EVENTS}[{part.src_partition}]: of another epoch, its events are gone")
+                continue
+            start, _ = reader.bounds(EVENTS, part.src_partition)
+            skipped += start
+            judge = Partition(registry.schema_text)
+            for messages, first, last in chunks(
+                reader.read(EVENTS, part.src_partition, start), start, part.last_offset
+            ):
+                verdicts = {m.offset() or 0: judge.judge(m.value() or b"", m.timestamp()[1] * 1000) for m in messages}
+                _compare(ledger, check, part, range(first, last + 1), verdicts)
+                progress(len(verdicts))
+    if skipped:
+        check.notes.append(f"retention took {skipped} events; a repeat of one of them looks new")
+    return check
+
+
+def chunks(messages: Iterator[Message], start: int, last: int) -> Iterator[tuple[list[Message], int, int]]:
+    """Records up to offset `last`, about CHUNK offsets at a time, with the first and last offset they stand for."""
+    held: list[Message] = []
+    for message in messages:
+        offset = message.offset() or 0
+        if offset > last:
+            break
+        if offset - start >= CHUNK:
+            yield held, start, offset - 1
+            held, start = [], offset
+        held.append(message)
+    yield held, start, last
+
+
+def _compare(ledger: Ledger, check: Check, part: Landed, offsets: range, verdicts: Mapping[int, Verdict]) -> None:
+    parameters = {
+        "partition": part.src_partition,
+        "epoch": part.src_epoch,
+        "first": offsets.start,
+        "last": offsets.stop - 1,
+    }
+    rows = {row["src_offset"]: row for row in ledger.ask("booked_rows", parameters, columns=", ".join(COLUMNS))}
+    rejects = {row["src_offset"]: row["reason"] for row in ledger.ask("booked_rejects", parameters)}
+    installed = f"genai-prices {version('genai-prices')} "
+    for offset in sorted(verdicts.keys() | rows.keys() | rejects.keys()):
+        row = rows.get(offset)
+        if row is not None and not row["price_version"].startswith(installed):
+            check.undecided = f"rows were priced with {row['price_version']}, installed is {installed.strip()}"
+            continue
+        place = {"src_epoch": part.src_epoch, "src_partition": part.src_partition, "src_offset": offset}
+        check.add(judge_offset(verdicts.get(offset), row, rejects.get(offset), place))
+    check.checked += len(verdicts)
+
+
+def judge_offset(
+    verdict: Verdict | None, row: Booked | None, reason: str | None, place: Mapping[str, Value]
+) -> list[Difference]:
+    """What the books say of one offset against the verdict (None: the broker has no record there). Pure."""
+    source = f"{EVENTS}[{place['src_partition']}]"
+    window = f"offset {place['src_offset']}"
+
+    def differ(table: str, measure: str, expected: Value, found: Value, scope: str = source) -> Difference:
+        return Difference(table, scope, window, measure, expected, found, place)
+
+    if verdict is None:
+        return [differ("usage", "entry", None, f"reject: {reason}" if row is None else "row")]
+    expected = f"reject: {verdict.reason}" if verdict.reason else "row"
+    if row is None and reason is None:
+        return [differ("usage", "entry", expected, None, _scope(verdict) or source)]
+    if verdict.doubtful and (reason in REPEATS or row is not None):
+        expected = "row" if row is not None else f"reject: {reason}"
+    found = "row" if row is not None else f"reject: {reason}"
+    if expected != found:
+        table = "usage" if row is not None else "rejected"
+        return [differ(table, "entry", expected, found, _scope(verdict) or source)]
+    if row is None or verdict.values is None:
+        return []
+    return [
+        differ("usage", name, want, have, _scope(verdict) or source)
+        for name, want, have in unequal_columns(verdict.values, row)
+    ]
+
+
+def unequal_columns(expected: Mapping[str, Any], row: Booked) -> Iterator[tuple[str, Value, Value]]:
+    """(column, expected, found) of each value that is not the reference's; dollars exact, as text."""
+    for name, want in expected.items():
+        have = row["cost_usd"] if name == "cost_pico" else row[name]
+        if name == "cost_pico":
+            have_pico = None if have is None else to_pico(have)
+            if want != have_pico:
+                yield "cost_pico", want, have_pico
+        elif name == "occurred_at":
+            if want != have:
+                yield name, instant_text(want), instant_text(have)
+        elif want != have:
+            yield name, want, have
+
+
+def _scope(verdict: Verdict) -> str:
+    if verdict.values is None:
+        return ""
+    return scope_text(verdict.values["organization"], "department", verdict.values["department"])
