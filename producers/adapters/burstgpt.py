@@ -24,7 +24,7 @@ def read(path: Path) -> pa.Table:
     given, made = (whole_numbers(path, table, name) for name in ("Request tokens", "Response tokens"))
     _check_total(path, table, given, made)
     columns = {
-        "occurred_at": pc.multiply(seconds(path, table, "Timestamp"), 1e6).cast(pa.int64(), safe=False).cast(MICROS),
+        "occurred_at": pc.multiply(seconds(path, table, "Timestamp", 9), 1e6).cast(pa.int64(), safe=False).cast(MICROS),
         "input_tokens": given,
         "output_tokens": made,
         "status": pc.if_else(pc.equal(made, 0), "error", "ok"),
@@ -35,7 +35,7 @@ def read(path: Path) -> pa.Table:
     if "Session ID" in table.column_names:
         columns["session"] = column(table, "Session ID")
     if "Elapsed time" in table.column_names:
-        elapsed = pc.multiply(seconds(path, table, "Elapsed time"), 1000)
+        elapsed = pc.multiply(seconds(path, table, "Elapsed time", 6), 1000)
         columns["latency_ms"] = elapsed.cast(pa.int32(), safe=False)
     return pa.table(columns)
 

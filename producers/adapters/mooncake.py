@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from producers.adapters.trace import TraceError, lines
 from schemas.arrow import MICROS
+from schemas.event import MAX_COUNT
 
 DATED = False
 BLOCK_TOKENS = 512
@@ -43,8 +44,8 @@ def _request(path: Path, number: int, line: bytes, seen: set[int]) -> dict[str, 
     if not isinstance(row, dict):
         raise TraceError(path, number, "line", line, "a JSON object")
     for field in _COUNTS:
-        if type(row.get(field)) is not int or row[field] < 0:
-            raise TraceError(path, number, field, row.get(field), "a whole number, at least 0")
+        if type(row.get(field)) is not int or not 0 <= row[field] <= MAX_COUNT:
+            raise TraceError(path, number, field, row.get(field), f"a whole number, 0 to {MAX_COUNT}")
     blocks = row.get("hash_ids")
     if not isinstance(blocks, list) or any(type(block) is not int for block in blocks):
         raise TraceError(path, number, "hash_ids", blocks, "a list of whole numbers")

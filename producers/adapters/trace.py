@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from schemas.event import MAX_COUNT
+
 FIRST_LINE = 2  # of a CSV file's rows: the header is line 1
 
 
@@ -21,31 +23,41 @@ class TraceError(ValueError):
 def read_csv(path: Path, columns: tuple[str, ...]) -> pa.Table:
     """All columns of a CSV file as text, a row a line. Raises TraceError when a line or a column is missing."""
 
-    def refuse(row: Any) -> str:
-        # An empty line is a row too, so that row numbers stay line numbers.
-        raise TraceError(path, row.number, "line", row.text, f"{row.expected_columns} fields, not {row.actual_columns}")
+    refused: list[TraceError] = []
+
+    def refuse(row: Any) -> str:  # what it raises would be swallowed
+        rule = f"{row.expected_columns} fields, not {row.actual_columns}"
+        refused.append(TraceError(path, row.number, "line", row.text, rule))
+        return "error"
 
     with path.open("rb") as file:
         names = file.readline().decode("utf-8", "replace").strip().split(",")
     for column in columns:
         if column not in names:
             raise TraceError(path, 1, "header", ",".join(names), f"a column {column!r}")
-    return pyarrow.csv.read_csv(
-        path,
-        read_options=pyarrow.csv.ReadOptions(use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=refuse, ignore_empty_lines=False),
-        convert_options=pyarrow.csv.ConvertOptions(column_types={name: pa.string() for name in names}),
-    ).combine_chunks()
+    try:
+        return pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
+            # An empty line is a row too, so that row numbers stay line numbers.
+            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=refuse, ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(column_types={name: pa.string() for name in names}),
+        )
+    except pa.ArrowInvalid as error:
+        if refused:
+            raise refused[0] from None
+        raise TraceError(path, 1, "file", path.name, str(error)) from error
 
 
 def whole_numbers(path: Path, table: pa.Table, name: str) -> pa.Array:
-    """A column of whole numbers from 0 to 10 digits as int64; raises TraceError at the first other value."""
-    return parse(path, table, name, r"^[0-9]{1,10}$", pa.int64(), "a whole number, at least 0")
+    """A column of token counts as int64; raises TraceError at the first other value."""
+    return parse(path, table, name, r"^([0-9]{1,9}|10{9})$", pa.int64(), f"a whole number, 0 to {MAX_COUNT}")
 
 
-def seconds(path: Path, table: pa.Table, name: str) -> pa.Array:
+def seconds(path: Path, table: pa.Table, name: str, digits: int) -> pa.Array:
     """A column of seconds with decimals as float64; raises TraceError at the first other value."""
-    return parse(path, table, name, r"^[0-9]{1,12}([.][0-9]+)?$", pa.float64(), "seconds, at least 0")
+    pattern = rf"^[0-9]{{1,{digits}}}([.][0-9]+)?$"
+    return parse(path, table, name, pattern, pa.float64(), f"seconds, at least 0, at most {digits} digits")
 
 
 def parse(path: Path, table: pa.Table, name: str, pattern: str, kind: pa.DataType, rule: str) -> pa.Array:
