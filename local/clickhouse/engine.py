@@ -165,6 +165,7 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         """Raises ClickHouseError (36) when another process has the directory."""
+        path = path.resolve()  # the engine reads relative names of files from elsewhere
         self._data, self.spool = path / "data", path / "spool"
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:

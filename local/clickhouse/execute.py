@@ -71,7 +71,7 @@ def checked(text: bytes, over_get: bool) -> sql.Statement:
     Raises ClickHouseError: 62 for none or several, 294 for INTO OUTFILE, 164 for a change asked for by GET.
     """
     statement = sql.parse(text)
-    if statement.is_select and sql.writes_outfile(text):
+    if statement.keyword != "INSERT" and sql.writes_outfile(text):
         raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO OUTFILE is not allowed", "INTO_OUTFILE_NOT_ALLOWED")
     if over_get and statement.keyword not in _LOOKING:
         reason = "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly"

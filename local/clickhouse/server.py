@@ -1,6 +1,7 @@
 """ClickHouse's HTTP interface over the engine: from the request's body to the last byte of the answer."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from local.clickhouse.execute import Work, checked, for_reader
 from local.clickhouse.request import Request, read
 from local.clickhouse.stream import PipedResult
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 _QUERIES_AT_ONCE = 24  # of each account: dashboards never hold up an insert
 _FORM_BYTES_MAX = 64 << 20
@@ -58,6 +60,8 @@ class Front:
             _refuse_native_blocks(asked)
             return await self._answered(http, account, asked)
         except ClickHouseError as error:
+            if error.status >= 500:
+                _log.warning("query %s failed: %s", query_id, error)
             return answer.failure(error, query_id)
 
     async def _answered(self, http: web.Request, account: Account, asked: Request) -> web.StreamResponse:

@@ -139,6 +139,7 @@ def test_get_changes_nothing(front: Front, database: str) -> None:
         ("", {}, 400, 62),
         ("SELECT 1; SELECT 2", {}, 400, 62),
         ("SELECT 1 INTO OUTFILE 'x'", {}, 400, 294),
+        ("SHOW TABLES INTO OUTFILE 'x'", {}, 400, 294),
         ("SELECT nothing", {}, 404, 47),
         ("SELECT 1 FORMAT Nonsense", {}, 404, 73),
         ("SELECT 1", {"default_format": "no such"}, 404, 73),
