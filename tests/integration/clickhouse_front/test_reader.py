@@ -175,6 +175,8 @@ ESCAPES = [
     "SELECT * FROM dictionary('d')",
     "SELECT * FROM eval('SELECT 1')",
     "SELECT * FROM filesystem('{path}')",
+    "SELECT 1 AS c FORMAT Template SETTINGS format_template_resultset = '{path}', format_template_row = '{path}'",
+    "SELECT 1 AS c SETTINGS format_template_resultset = '{path}', format_template_row = '{path}' FORMAT Template",
     "SELECT aiGenerate('x', 'y')",
     "SELECT filesystemAvailable()",
     "SELECT addressToLine(1)",
