@@ -4,16 +4,17 @@ Everything landed of the partition up to its newest landed block, summed by SQL 
 one behind it. Used when a table is lost, or the partition count has changed.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from schemas.arrow import MEASURES, SCOPE_KINDS, WINDOW_KINDS
 from schemas.calendar import SECOND_US, Calendar
 from schemas.settings import Settings
 from stream_processors import warehouse
-from stream_processors.core.gcounter import SEED, WIDTH, PartitionTotals, Progress, Values
+from stream_processors.core import int128
+from stream_processors.core.gcounter import HIGH, LOW, SEED, WIDTH, PartitionTotals, Progress
 from stream_processors.core.scopes import ScopeIndex
 from stream_processors.core.windows import KEEP_US
 
@@ -26,24 +27,28 @@ LIMIT 1
 """
 
 # Windows that are still kept at the block: not long over, or touched by a late entry not long ago.
+# The length of a month is rounded up: a window too many does no harm.
 _TOTALS = """
+WITH kept AS
+(
+    SELECT {window} AS start
+    FROM usage
+    WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}}
+    GROUP BY start
+    HAVING greatest(max(booked_at), max(occurred_at) + {length}) > fromUnixTimestamp64Micro({{kept:Int64}})
+)
 SELECT
+    {window} AS start,
     toUnixTimestamp(min(occurred_at)) AS instant,
     organization,
-    {scope} AS scope,
+    scope_entry.1 AS scope_kind,
+    scope_entry.2 AS scope,
     {sums},
-    sum(cost_pico) AS cost_pico
-FROM (SELECT *, toInt128(ifNull(cost_usd, 0) * 1000000000000) AS cost_pico, {window} AS window FROM usage)
-WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}}
-  AND window IN
-  (
-      SELECT {window}
-      FROM usage
-      WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}}
-      GROUP BY 1
-      HAVING greatest(max(booked_at), max(occurred_at) + {length}) > fromUnixTimestamp64Micro({{kept:Int64}})
-  )
-GROUP BY window, organization, scope
+    sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd
+FROM usage
+ARRAY JOIN {scopes} AS scope_entry
+WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}} AND start IN kept
+GROUP BY start, organization, scope_kind, scope
 """
 
 _WINDOW = {
@@ -54,52 +59,64 @@ _WINDOW = {
 _LENGTH = {"hour": "INTERVAL 1 HOUR", "day": "INTERVAL 1 DAY", "month": "INTERVAL 31 DAY"}
 
 
-def seed(settings: Settings, calendar: Calendar, partition: int, index: ScopeIndex) -> PartitionTotals | None:
-    """None when nothing of the partition has landed; WarehouseError when ClickHouse cannot be asked."""
-    newest = warehouse.ask(settings, _NEWEST, {"partition": partition})
-    if not newest:
+def newest_landed(settings: Settings, partition: int) -> Progress | None:
+    """Up to where a partition has landed; None for nothing, WarehouseError when ClickHouse cannot be asked."""
+    rows = warehouse.ask(settings, _NEWEST, {"partition": partition})
+    if not rows:
         return None
-    [row] = newest
-    progress = Progress(partition, row["block_offset"], row["src_epoch"], row["last_offset"], row["clock"])
-    totals = PartitionTotals(progress, unknown_before=progress.clock)
-    for kind in WINDOW_KINDS:
-        for number, scope in enumerate(SCOPE_KINDS):
+    [row] = rows
+    return Progress(partition, row["block_offset"], row["src_epoch"], row["last_offset"], row["clock"])
+
+
+def ledger_sums(settings: Settings, calendar: Calendar, progress: Progress) -> dict[str, pa.Table]:
+    """By window kind, the sums of what has landed up to a position; WarehouseError when ClickHouse cannot be asked."""
+    scopes = ", ".join(f"(toInt8({number}), toString({kind}))" for number, kind in enumerate(SCOPE_KINDS))
+    sums = {}
+    with warehouse.connect(settings) as client:
+        for kind in WINDOW_KINDS:
             query = _TOTALS.format(
-                scope=scope,
-                sums=", ".join(f"sum({name}) AS {name}" for name in MEASURES),
                 window=_WINDOW[kind].format(zone=calendar.zone),
                 length=_LENGTH[kind],
+                scopes=f"[{scopes}]",
+                sums=", ".join(f"sum({name}) AS {name}" for name in MEASURES),
             )
-            found = warehouse.ask(
-                settings,
-                query,
-                {
-                    "partition": partition,
-                    "block_offset": progress.block_offset,
-                    "kept": progress.clock - KEEP_US[kind],
-                },
-            )
-            _put(totals, calendar, kind, number, index, found)
+            parameters: dict[str, Any] = {
+                "partition": progress.src_partition,
+                "block_offset": progress.block_offset,
+                "kept": progress.clock - KEEP_US[kind],
+            }
+            sums[kind] = client.query_arrow(query, parameters=parameters, use_strings=True)
+    return sums
+
+
+def seed(progress: Progress, sums: dict[str, pa.Table], calendar: Calendar, index: ScopeIndex) -> PartitionTotals:
+    """The totals at a landed position."""
+    totals = PartitionTotals(progress, unknown_before=progress.clock)
+    for kind, found in sums.items():
+        _put(totals, calendar, kind, index, found)
     return totals
 
 
-def _put(
-    totals: PartitionTotals,
-    calendar: Calendar,
-    kind: str,
-    scope_kind: int,
-    index: ScopeIndex,
-    found: Iterable[dict[str, Any]],
-) -> None:
-    for row in found:
-        window = calendar.window(kind, row["instant"] * SECOND_US)
-        held = totals.open(window, SEED, totals.progress.clock)
+def _put(totals: PartitionTotals, calendar: Calendar, kind: str, index: ScopeIndex, found: pa.Table) -> None:
+    if not found.num_rows:
+        return
+    columns = {name: found.column(name).combine_chunks() for name in found.column_names}
+    starts, first_rows, window_of_row = np.unique(
+        columns["start"].cast(pa.int64() if kind == "hour" else pa.int32()).to_numpy(),
+        return_index=True,
+        return_inverse=True,
+    )
+    values = np.empty((found.num_rows, WIDTH), np.int64)
+    for number, name in enumerate(MEASURES):
+        values[:, number] = columns[name].to_numpy()
+    cost = columns["cost_usd"]  # its unscaled integer is the number of pico-dollars
+    pico = pa.Array.from_buffers(pa.decimal128(38, 0), len(cost), cost.buffers(), offset=cost.offset)
+    values[:, HIGH], values[:, LOW] = int128.from_decimal(pico)
+    names = zip(*(columns[name].to_pylist() for name in ("scope_kind", "organization", "scope")), strict=True)
+    ids = np.fromiter((index.id_of(*scope) for scope in names), np.int64, found.num_rows)
+    for number in range(len(starts)):
+        instant = columns["instant"][int(first_rows[number])].as_py()
+        held = totals.open(calendar.window(kind, instant * SECOND_US), SEED, totals.progress.clock)
         held.whole = True
-        scope = index.id_of(scope_kind, row["organization"], row["scope"])
-        held.put(np.array([scope]), _values(row))
-
-
-def _values(row: dict[str, Any]) -> Values:
-    cost = row["cost_pico"]
-    values = [*(row[name] for name in MEASURES), cost >> 32, cost & 0xFFFF_FFFF]
-    return np.array(values, np.int64).reshape(1, WIDTH)
+        rows = np.flatnonzero(window_of_row == number)
+        held.put(ids[rows], values[rows])

@@ -30,6 +30,7 @@ from stream_processors.core.shards import (
     UnsoundTableError,
     encode_progress,
     encode_shards,
+    keys_of,
     load,
     position_of,
     progress_key,
@@ -37,13 +38,14 @@ from stream_processors.core.shards import (
     shard_of,
 )
 from stream_processors.logs import LogReader
-from stream_processors.seeding import seed
+from stream_processors.seeding import ledger_sums, newest_landed, seed
 from stream_processors.transport import Batch, SequencedApp
 from stream_processors.warehouse import WarehouseError
 
 log = logging.getLogger("tollbook.rollup")
 
 FLUSH_S = 1.0
+NOWHERE = -(1 << 62)  # before any position
 SNAPSHOT_S = 300.0  # open keys are sent again now and then, so even a lost one heals
 
 
@@ -55,12 +57,12 @@ class MergedTable(faust.Table):  # type: ignore[misc]
         kept = []
         for event in batch:
             key, value = event.message.key, event.message.value
-            if value is not None:
-                held = self.data.data.get(key)
-                known = newest.get(key, position_of(held) if held else -(1 << 62))
-                if position_of(value) < known:
-                    continue
-                newest[key] = position_of(value)
+            held = self.data.data.get(key)
+            known = newest.get(key, position_of(held) if held else NOWHERE)
+            position = NOWHERE if value is None else position_of(value)
+            if value is not None and position < known:
+                continue
+            newest[key] = position
             kept.append(event)
         super().apply_changelog_batch(kept)
 
@@ -72,11 +74,14 @@ class Partition:
     totals: PartitionTotals
     chain: Chain
     ahead: Ahead
+    seeded: bool = True  # false: the totals are still to be had from the ledger
+    seeding: asyncio.Lock = field(default_factory=asyncio.Lock)
     sent: int = -1  # block offset of the last message to budgets; -1: the next one is a snapshot
     snapshot_at: float = 0.0
     introduced: bool = False  # budgets have had a snapshot since the assignment
     dirty: dict[Window, set[int]] = field(default_factory=lambda: defaultdict(set))
     tombstones: list[bytes] = field(default_factory=list)
+    stale: list[bytes] = field(default_factory=list)  # what was in the table before it was rebuilt
 
 
 class Rollup:
@@ -108,38 +113,48 @@ class Rollup:
         except UnsoundTableError as error:
             log.warning("partition %s: the table is not one state (%s), rebuilding it", number, error)
             found = None
-        if found is None:
-            found = await asyncio.to_thread(self._rebuilt, number), {}
-        totals, ahead = found
-        p = totals.progress
-        chain = Chain(p.block_offset, p.src_epoch or None, p.src_offset + 1 if p.src_epoch else None)
-        return Partition(totals, chain, ahead)
+        if found is not None:
+            return Partition(found[0], _chain_at(found[0].progress), found[1])
+        start = await asyncio.to_thread(self._rebuilt_from, number)
+        stale = keys_of(number, self._table.data.data)
+        return Partition(PartitionTotals(start), _chain_at(start), {}, seeded=start.block_offset < 0, stale=stale)
 
-    def _rebuilt(self, number: int) -> PartitionTotals:
-        """From the ledger if it has anything of the partition; otherwise from the first block."""
+    def _rebuilt_from(self, number: int) -> Progress:
+        """Where the ledger ends if it has anything of the partition; otherwise before the first block."""
         with LogReader(self._settings.kafka) as reader:
             low, high = reader.bounds(BLOCKS, number)
         if high == 0:
-            return PartitionTotals(Progress(number))
+            return Progress(number)
         try:
-            seeded = seed(self._settings, self._calendar, number, self._index)
+            landed = newest_landed(self._settings, number)
         except WarehouseError as error:
             if low > 0:
                 raise
             log.warning("partition %s: counting from the first block, the ledger cannot be asked: %s", number, error)
-            return PartitionTotals(Progress(number))
-        if seeded is not None:
-            log.info("partition %s: seeded from the ledger at block %s", number, seeded.progress.block_offset)
-            return seeded
-        if low > 0:
+            landed = None
+        if landed is None and low > 0:
             raise RuntimeError(f"{BLOCKS}[{number}] begins at {low}, and the ledger has nothing of what was before")
-        return PartitionTotals(Progress(number))
+        return landed or Progress(number)
+
+    async def _seeded(self, partition: Partition) -> None:
+        """Fill the totals of a partition that starts in the middle; not while its assignment waits for positions."""
+        async with partition.seeding:
+            if partition.seeded:
+                return
+            progress = partition.totals.progress
+            sums = await asyncio.to_thread(ledger_sums, self._settings, self._calendar, progress)
+            partition.totals = seed(progress, sums, self._calendar, self._index)
+            for window in partition.totals.windows:
+                partition.dirty[window].update(range(SHARDS))
+            partition.seeded = True
+            log.info("partition %s: seeded from the ledger at block %s", progress.src_partition, progress.block_offset)
 
     # ---- a turn
 
     async def turn(self, batch: Batch) -> None:
         """Count the blocks of a batch; budgets hear of it at once, the table with the next flush."""
         partition = self._partitions[batch.partition]
+        await self._seeded(partition)
         touched: Touched = []
         cause = ""
         for record in batch.value:
@@ -161,7 +176,12 @@ class Rollup:
         faults.crash("rollup.sent")
 
     async def _send(self, partition: Partition, touched: Touched, cause: str) -> list[Any]:
-        """Queue what changed since the last message for budgets, everything when there was none."""
+        """Queue what changed since the last message for budgets, everything when there was none.
+
+        Nothing while some shards are ahead: the totals are not those of one position.
+        """
+        if partition.ahead:
+            return []
         now = asyncio.get_running_loop().time()
         if partition.sent < 0 or now > partition.snapshot_at + SNAPSHOT_S:
             partition.sent, partition.snapshot_at, partition.introduced = -1, now, True
@@ -185,6 +205,7 @@ class Rollup:
         async with self._flushing:
             waiting: list[Any] = []
             for partition in self._partitions.values():
+                await self._seeded(partition)
                 if not partition.introduced:  # an assignment without new blocks, perhaps without any
                     waiting += await self._send(partition, [], "")
             held, self._held = self._held, []
@@ -199,12 +220,16 @@ class Rollup:
                 self._app.consumer.ack(batch)
 
     def _writes(self, partition: Partition) -> list[tuple[int, bytes, bytes | None]]:
-        """Shards that changed, progress behind them, then tombstones of what the last progress record let go."""
+        """Shards that changed, progress behind them, then tombstones of what the last progress record let go.
+
+        Before them all, tombstones of a table that is being rebuilt.
+        """
         if not partition.dirty and not partition.tombstones and self._recorded(partition):
             return []
         number = partition.totals.progress.src_partition
         data = self._table.data.data
-        writes: list[tuple[int, bytes, bytes | None]] = []
+        stale, partition.stale = partition.stale, []
+        writes: list[tuple[int, bytes, bytes | None]] = [(number, key, None) for key in stale]
         dirty, partition.dirty = partition.dirty, defaultdict(set)
         for window, shards in dirty.items():
             if window in partition.totals.windows:
@@ -215,7 +240,9 @@ class Rollup:
         rewritten = {key for _, key, _ in writes}
         writes += [(number, key, None) for key in partition.tombstones if key in data and key not in rewritten]
         partition.tombstones = [
-            shard_key(number, window, shard) for window in partition.totals.take_forgotten() for shard in range(SHARDS)
+            shard_key(number, window, segment, shard)
+            for window, segment in partition.totals.take_forgotten()
+            for shard in range(SHARDS)
         ]
         for _, key, written in writes:
             if written is None:
@@ -229,6 +256,12 @@ class Rollup:
         return partition.totals.progress.block_offset < 0 or (
             held is not None and position_of(held) == partition.totals.progress.block_offset
         )
+
+
+def _chain_at(progress: Progress) -> Chain:
+    if progress.block_offset < 0:
+        return Chain()
+    return Chain(progress.block_offset, progress.src_epoch, progress.src_offset + 1)
 
 
 def install(app: SequencedApp, settings: Settings) -> Rollup:
