@@ -1,11 +1,12 @@
 """Totals of windows over all source partitions, for the scopes of one budgets shard.
 
-A fold of `usage.partials`: a message counts when it continues what is already merged of its source partition (or is
-a snapshot), whole or not at all. Rollup sends a snapshot of each partition after every assignment, so this state
-needs no table of its own: it is rebuilt from its input.
+A fold of `usage.partials`: the messages of a turn count when they continue what is already merged of their source
+partition (or are a snapshot), all together or not at all. Rollup sends a snapshot of each partition after every
+assignment, so this state needs no table of its own: it is rebuilt from its input.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from stream_processors.core import int128
 from stream_processors.core.gcounter import HIGH, LOW, SEED, WIDTH, Progress, Values, WindowTotals
 from stream_processors.core.rollup import PartialHeader, entry_batch
 from stream_processors.core.scopes import Ids, ScopeIndex
-from stream_processors.core.windows import HOUR_US, KEEP_US
+from stream_processors.core.windows import HOUR_US, forgotten
 
 #: Longer than rollup keeps a window, so that what rollup sends of its memory always meets ours.
 MARGIN_US = 24 * HOUR_US
@@ -33,43 +34,68 @@ class ShardTotals:
         self.index = index
         self.watermarks: dict[int, Progress] = {}
         self.partial: set[tuple[str, int]] = set()
+        self._arriving: dict[int, list[tuple[PartialHeader, pa.RecordBatch]]] = {}
         self._parts: dict[Window, dict[Part, WindowTotals]] = {}
+        self._touched_at: dict[Window, int] = {}  # chain clock
         self._dirty: dict[tuple[Window, Part], list[Ids]] = {}
 
     def apply(self, header: PartialHeader, entries: pa.RecordBatch) -> dict[Window, Ids]:
-        """Merge a message; returns the scopes it touched per window, nothing when it does not continue ours."""
+        """Merge a turn once its last message is here; returns the scopes that were touched per window."""
         mark = self.watermarks.get(header.src_partition)
         position = mark.block_offset if mark else -1
         if header.since > position or (mark is not None and header.block_offset <= position):
             return {}
-        self.partial.update(header.partial)
+        batches = self._arrived(header, entries)
+        groups = [group for batch in batches for group in _groups(batch, self.index)]
+        if header.since >= 0 and any(self._is_news(header, window, segment) for window, segment, _, _ in groups):
+            return {}
         touched: dict[Window, list[Ids]] = {}
-        for window, segment, ids, values in _groups(entries, self.index):
+        for window, segment, ids, values in groups:
             part = (header.src_partition, segment)
             self._part(window, part, header.block_offset).put(ids, values)
+            self._touched_at[window] = max(self._touched_at.get(window, 0), header.clock)
             self._dirty.setdefault((window, part), []).append(ids)
             touched.setdefault(window, []).append(ids)
-        if header.last:
+        if batches:
+            self.partial.update(header.partial)
             self.watermarks[header.src_partition] = header.progress
             self._forget(header.clock)
         return {window: np.unique(np.concatenate(parts)) for window, parts in touched.items()}
 
+    def _arrived(self, header: PartialHeader, entries: pa.RecordBatch) -> list[pa.RecordBatch]:
+        """The entries of a turn once its messages are all there, each behind the one before it."""
+        turn = self._arriving.pop(header.src_partition, [])
+        if header.part == 0:
+            turn = []
+        elif not turn or replace(turn[-1][0], part=header.part, last=header.last) != header or len(turn) != header.part:
+            return []
+        turn.append((header, entries))
+        if header.last:
+            return [batch for _, batch in turn]
+        self._arriving[header.src_partition] = turn
+        return []
+
+    def _is_news(self, header: PartialHeader, window: Window, segment: int) -> bool:
+        """A seed that no snapshot has brought: these entries are only some of its scopes."""
+        return segment == SEED and (header.src_partition, SEED) not in self._parts.get(window, {})
+
     def _part(self, window: Window, part: Part, block_offset: int) -> WindowTotals:
         parts = self._parts.setdefault(window, {})
+        if part[1] == SEED:  # replaces the segments that it was summed from
+            for other in [p for p in parts if p[0] == part[0] and SEED < p[1] <= block_offset]:
+                del parts[other]
         held = parts.get(part)
         if held is None:
             held = parts[part] = WindowTotals(window, part[1], 0, whole=True)
-            if part[1] == SEED:  # replaces the segments that it was summed from
-                for other in [p for p in parts if p[0] == part[0] and SEED < p[1] <= block_offset]:
-                    del parts[other]
         return held
 
     def _forget(self, clock: int) -> None:
-        for window in [w for w in self._parts if clock >= w.end + KEEP_US[w.kind] + MARGIN_US and not self._pending(w)]:
-            del self._parts[window]
-
-    def _pending(self, window: Window) -> bool:
-        return any(w == window for w, _ in self._dirty)
+        """Let go of what rollup has let go of long ago; what comes back of it is not the whole window."""
+        dirty = {window for window, _ in self._dirty}
+        for window in self._parts.keys() - dirty:
+            if forgotten(window, self._touched_at[window], clock - MARGIN_US):
+                del self._parts[window], self._touched_at[window]
+                self.partial.add((window.kind, window.start))
 
     def whole(self, window: Window) -> bool:
         """Whether totals here are the window's: no earlier segment has been let go."""

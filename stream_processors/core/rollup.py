@@ -32,7 +32,10 @@ def apply_block(
     index: ScopeIndex,
     ahead: Ahead,
 ) -> Touched:
-    """Count an accepted block; returns what it touched (also what `ahead` says was already counted)."""
+    """Count an accepted block; returns what it touched, without what `ahead` says was already counted.
+
+    While `ahead` is not empty, the totals are not those of one position: they may be saved, but not sent.
+    """
     totals.forget(totals.progress.clock)
     clock = max(totals.progress.clock, header.booked_until)
     touched: Touched = []
@@ -40,11 +43,9 @@ def apply_block(
         for window in windows:
             held = totals.open(window, block_offset, clock)
             counted = _already_counted(held, ids, block_offset, index, ahead)
-            if counted is None:
-                held.add(ids, sums)
-            else:
-                held.add(ids[~counted], sums[~counted])
-            touched.append((held, ids))
+            fresh, more = (ids, sums) if counted is None else (ids[~counted], sums[~counted])
+            held.add(fresh, more)
+            touched.append((held, fresh))
     totals.progress = Progress(header.src_partition, block_offset, header.src_epoch, header.last_offset, clock)
     for key in [key for key, position in ahead.items() if position <= block_offset]:
         del ahead[key]
@@ -82,8 +83,9 @@ class PartialHeader:
     """What a message of `usage.partials` says of itself.
 
     Its entries are what changed after `since` (-1: everything in memory), absolute as of `block_offset`. A turn may
-    take several messages: the position counts once the `last` one is there. `partial` names windows with an earlier,
-    sealed segment that is not in memory: totals made of these entries are not the whole window.
+    take several messages, numbered by `part`: they count together, once the `last` one is there. `partial` names
+    windows with an earlier, sealed segment that is not in memory: totals made of these entries are not the whole
+    window. With everything in memory it also names those of which nothing is left there.
     """
 
     src_partition: int
@@ -92,6 +94,7 @@ class PartialHeader:
     src_offset: int
     clock: int
     since: int
+    part: int
     last: bool
     partial: list[tuple[str, int]]
     cause_event: str
@@ -119,7 +122,8 @@ def partial_messages(
 ) -> Iterator[tuple[int, pa.RecordBatch, PartialHeader]]:
     """For every partition of `usage.partials` (by scope) its entries, or none: it must know how far."""
     progress = totals.progress
-    partial = [(held.window.kind, held.window.start) for held, _ in touched if not held.whole]
+    sealed = totals.sealed if since < 0 else set()
+    partial = sorted(sealed | {(held.window.kind, held.window.start) for held, _ in touched if not held.whole})
     chunks: list[list[pa.RecordBatch]] = [[] for _ in range(partitions)]
     for held, ids in touched:
         target = index.hashes[ids] % partitions
@@ -130,8 +134,7 @@ def partial_messages(
     for partition, batches in enumerate(chunks):
         whole = _concatenated(batches)
         starts = range(0, max(whole.num_rows, 1), MESSAGE_ENTRIES)
-        for start in starts:
-            last = start == starts[-1]
+        for part, start in enumerate(starts):
             yield (
                 partition,
                 whole.slice(start, MESSAGE_ENTRIES),
@@ -142,7 +145,8 @@ def partial_messages(
                     progress.src_offset,
                     progress.clock,
                     since,
-                    last,
+                    part,
+                    start == starts[-1],
                     partial,
                     cause_event,
                 ),

@@ -1,11 +1,14 @@
-"""How the rollup's table holds a partition's totals: one value per window and shard of scopes, one for progress.
+"""How the rollup's table holds a partition's totals: one value per segment and shard of scopes, one for progress.
 
-Every value begins with the block offset it was written at (8 bytes, big-endian), so that rebuilding the table from
-its changelog can keep the higher one, whoever wrote it and in whatever order.
+The segment is part of the key, so that a window that is let go and comes back never overwrites what it was, and
+the tombstone of one life, however late, never takes away another. Every value begins with the block offset it was
+written at (8 bytes, big-endian), so that rebuilding the table from its changelog can keep the higher one, whoever
+wrote it and in whatever order.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,8 +25,14 @@ def progress_key(partition: int) -> bytes:
     return f"{partition}|progress".encode()
 
 
-def shard_key(partition: int, window: Window, shard: int) -> bytes:
-    return f"{partition}|{window.kind}|{window.start}|{shard}".encode()
+def shard_key(partition: int, window: Window, segment: int, shard: int) -> bytes:
+    return f"{partition}|{window.kind}|{window.start}|{segment}|{shard}".encode()
+
+
+def keys_of(partition: int, table: Iterable[bytes]) -> list[bytes]:
+    """The keys of a partition, of its progress first: without that the others mean nothing."""
+    prefix = f"{partition}|".encode()
+    return sorted((key for key in table if key.startswith(prefix)), key=lambda key: key != progress_key(partition))
 
 
 def shard_of(index: ScopeIndex, ids: Ids) -> Ids:
@@ -40,7 +49,7 @@ def _pack(block_offset: int, header: object, body: bytes = b"") -> bytes:
     return _HEAD.pack(block_offset, len(text)) + text + body
 
 
-def _unpack(value: bytes) -> tuple[int, dict[str, object], bytes]:
+def _unpack(value: bytes) -> tuple[int, dict[str, Any], bytes]:
     block_offset, length = _HEAD.unpack_from(value)
     end = _HEAD.size + length
     return block_offset, orjson.loads(value[_HEAD.size : end]), value[end:]
@@ -72,14 +81,13 @@ def encode_shards(
         rows = np.flatnonzero(shard_of_row == shard)
         ids = scopes[rows].tolist()
         header = {
-            "segment": held.segment,
             "opened_at": held.opened_at,
             "whole": held.whole,
             "end": window.end,
             "scopes": [(index.kinds[i], index.organizations[i], index.names[i]) for i in ids],
         }
         value = _pack(totals.progress.block_offset, header, held.values[rows].tobytes())
-        yield shard_key(totals.progress.src_partition, window, shard), value
+        yield shard_key(totals.progress.src_partition, window, held.segment, shard), value
 
 
 class UnsoundTableError(Exception):
@@ -90,44 +98,55 @@ def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[
     """A partition's totals from the table, None when there are none; and the shards that ran ahead of them.
 
     A crash in the middle of a flush leaves some shards written at a later block than the progress record. They are
-    right as they are, so the blocks up to there must not be added to them again: `Ahead` says which.
+    right as they are, so the blocks up to there must not be added to them again: `Ahead` says which. A segment that
+    such a block opened is left out: it is counted again whole.
     """
     marker = table.get(progress_key(partition))
     if marker is None:
         return None
     block_offset, fields, _ = _unpack(marker)
     totals = PartitionTotals(
-        Progress(partition, block_offset, str(fields["src_epoch"]), fields["src_offset"], fields["clock"])  # type: ignore[arg-type]
+        Progress(partition, block_offset, str(fields["src_epoch"]), fields["src_offset"], fields["clock"])
     )
-    totals.sealed = {(kind, start) for kind, start in fields["sealed"]}  # type: ignore[attr-defined]
-    totals.unknown_before = fields["unknown_before"]  # type: ignore[assignment]
-    ahead: Ahead = {}
-    prefix = f"{partition}|".encode()
-    for key, value in table.items():
-        if key.startswith(prefix) and value is not marker:
-            _load_shard(key, value, totals, ahead, index)
+    totals.sealed = {(kind, start) for kind, start in fields["sealed"]}
+    totals.unknown_before = fields["unknown_before"]
+    shards = (_Shard.parse(key, table[key]) for key in keys_of(partition, table)[1:])
+    positions: Ahead = {}
+    for shard in sorted((s for s in shards if s.segment <= block_offset), key=lambda s: s.segment):
+        _put_back(shard, totals, positions, index)
     totals.forget(totals.progress.clock)  # their tombstones may not have been written
-    return totals, ahead
+    return totals, {place: position for place, position in positions.items() if position > block_offset}
 
 
 Ahead = dict[tuple[Window, int], int]  # (window, shard): the block offset that is already in it
 
 
-def _load_shard(key: bytes, value: bytes, totals: PartitionTotals, ahead: Ahead, index: ScopeIndex) -> None:
-    _, kind, start, shard = key.decode().split("|")
-    block_offset, fields, body = _unpack(value)
-    window = Window(kind, int(start), fields["end"])  # type: ignore[arg-type]
+class _Shard(NamedTuple):
+    window: Window
+    segment: int
+    shard: int
+    block_offset: int
+    fields: dict[str, Any]
+    body: bytes
+
+    @classmethod
+    def parse(cls, key: bytes, value: bytes) -> "_Shard":
+        _, kind, start, segment, shard = key.decode().split("|")
+        block_offset, fields, body = _unpack(value)
+        return cls(Window(kind, int(start), fields["end"]), int(segment), int(shard), block_offset, fields, body)
+
+
+def _put_back(shard: _Shard, totals: PartitionTotals, positions: Ahead, index: ScopeIndex) -> None:
+    """Into the totals; called in the order of segments, of which the newest is the window's."""
+    window, fields = shard.window, shard.fields
     held = totals.windows.get(window)
+    if held is not None and held.segment < shard.segment:
+        if max(position for (other, _), position in positions.items() if other == window) >= shard.segment:
+            raise UnsoundTableError(f"{window}: segments {held.segment} and {shard.segment} overlap")
+        totals.let_go(window, held.segment)
+        held = None
     if held is None:
-        held = totals.windows[window] = WindowTotals(
-            window,
-            fields["segment"],  # type: ignore[arg-type]
-            fields["opened_at"],  # type: ignore[arg-type]
-            fields["whole"],  # type: ignore[arg-type]
-        )
-    elif held.segment != fields["segment"]:
-        raise UnsoundTableError(f"{key.decode()}: segments {held.segment} and {fields['segment']}")
-    ids = np.array([index.id_of(*scope) for scope in fields["scopes"]], np.int64)  # type: ignore[attr-defined]
-    held.put(ids, np.frombuffer(body, np.int64).reshape(-1, WIDTH))
-    if block_offset > totals.progress.block_offset:
-        ahead[window, int(shard)] = block_offset
+        held = totals.windows[window] = WindowTotals(window, shard.segment, fields["opened_at"], fields["whole"])
+    ids = np.array([index.id_of(*scope) for scope in fields["scopes"]], np.int64)
+    held.put(ids, np.frombuffer(shard.body, np.int64).reshape(-1, WIDTH))
+    positions[window, shard.shard] = shard.block_offset
