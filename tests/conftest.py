@@ -1,11 +1,98 @@
-"""Says at the end of a run how many tests each suite ran, so that a suite that ran none is seen."""
+"""Fixtures of the whole suite: the real stack, one a run; and a summary that says how many tests each suite ran."""
 
+import os
+import random
+import socket
+import subprocess
+import sys
+import tomllib
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from schemas.settings import Settings
+
 TESTS = Path(__file__).parent
+PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET")
+TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
+
+Environment = dict[str, str]
+RunTollbook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, all different, and none that an outgoing connection may take meanwhile."""
+    candidates = random.sample(range(20_000, 32_000), 1_000)
+    return list(islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture(scope="session")
+def new_stack_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Environment]:
+    """Makes the variables of a stack that shares neither ports nor state with another."""
+
+    def make() -> Environment:
+        state_dir = tmp_path_factory.mktemp("stack") / "state"
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        return {"TOLLBOOK_STATE_DIR": str(state_dir)} | {f"TOLLBOOK_{name}_PORT": str(ports[name]) for name in ports}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_tollbook() -> RunTollbook:
+    """Runs the command line as a user does: `run_tollbook(environment, "up", "--detach")`."""
+
+    def run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [TOLLBOOK, *arguments],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def stack(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Environment]:
+    """The whole stack but Superset, running: the `TOLLBOOK_*` variables that reach it, passwords included.
+
+    `TOLLBOOK_TEST_STACK=<state directory>` takes a stack that runs already, and leaves it running.
+    """
+    running = os.environ.get("TOLLBOOK_TEST_STACK")
+    if running:
+        yield _with_addresses({"TOLLBOOK_STATE_DIR": running})
+        return
+    environment = new_stack_environment()
+    try:
+        started = run_tollbook(environment, "up", "--detach", "--without", "superset")
+        assert started.returncode == 0, started.stdout + started.stderr
+        yield _with_addresses(environment)
+    finally:
+        stopped = run_tollbook(environment, "down")
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+def _with_addresses(environment: Environment) -> Environment:
+    values = tomllib.loads((Path(environment["TOLLBOOK_STATE_DIR"]) / "stack.toml").read_text())
+    return environment | {f"TOLLBOOK_{name.upper()}": str(value) for name, value in values.items()}
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Environment) -> Settings:
+    """The settings of the running stack, for tests that call the code rather than the command line."""
+    values = {name.removeprefix("TOLLBOOK_").lower(): value for name, value in stack.items()}
+    return Settings.model_validate({name: values[name] for name in Settings.model_fields if name in values})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
