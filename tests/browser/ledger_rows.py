@@ -129,5 +129,3 @@ def _window(kind: str, now: datetime) -> dict[str, datetime]:
 def _insert(client: Client, table: str, rows: list[dict[str, Any]]) -> None:
     names = list(rows[0])
     client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
-
-

@@ -24,8 +24,8 @@ SQL = {
     "requests": "SELECT sum(requests) AS requests FROM usage",
     "tokens": "SELECT sum(input_tokens) + sum(output_tokens) AS tokens FROM usage",
     "unpriced_requests": "SELECT countIf(cost_usd IS NULL) AS unpriced_requests FROM usage",
-    "cost_by_day": f"SELECT toUnixTimestamp(toStartOfDay(occurred_at, 'UTC')) * 1000 AS ts_day, {DEPARTMENT} AS department, "
-    f"{COST} AS cost_usd FROM usage GROUP BY 1, 2",
+    "cost_by_day": "SELECT toUnixTimestamp(toStartOfDay(occurred_at, 'UTC')) * 1000 AS ts_day, "
+    f"{DEPARTMENT} AS department, {COST} AS cost_usd FROM usage GROUP BY 1, 2",
     "cost_by_model": f"SELECT model, {COST} AS cost_usd_known, sum(requests) AS requests, "
     "countIf(cost_usd IS NULL) AS unpriced_requests FROM usage GROUP BY model",
     "totals_by_department": f"SELECT organization, {DEPARTMENT} AS department, toString({COST}) AS cost_usd_exact, "
@@ -34,7 +34,7 @@ SQL = {
     "top_users": f"SELECT {USER} AS user, {DEPARTMENT} AS department, organization, {COST} AS cost_usd_known, "
     "sum(requests) AS requests, sum(input_tokens + output_tokens) AS tokens FROM usage GROUP BY 1, 2, 3 "
     "ORDER BY cost_usd_known DESC LIMIT 10",
-    "budgets": "SELECT budget_id, window_kind, toFloat64(used) / toFloat64(limit) AS percent_used, decision FROM limits",
+    "budgets": "SELECT budget_id, toFloat64(used) / toFloat64(limit) AS percent_used, decision FROM limits",
     "alerts": "SELECT severity, concat(toString(threshold), ' %') AS threshold_percent, "
     "concat('$', used, ' of $', limit) AS amount FROM alerts",
 }
