@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 QUARTER_US = 900_000_000  # every zone's offset today is a multiple of a quarter of an hour
 SECOND_US = 1_000_000
+#: In these a zone must keep its minutes past the hour, or hours would overlap and differ from SQL's.
+STEADY_YEARS = range(2020, 2038)
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -36,15 +38,17 @@ class Calendar:
 
     def __post_init__(self) -> None:
         try:
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+            zone = ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"calendar: zone = {self.zone!r}: not a name of the time zone database") from error
+        if len({_past_the_hour(zone, year, month) for year in STEADY_YEARS for month in range(1, 13)}) > 1:
+            raise ValueError(f"calendar: zone = {self.zone!r}: its clock changes by less than an hour, ours cannot")
         if self.first_day_of_week not in DAYS:
             raise ValueError(f"calendar: first_day_of_week = {self.first_day_of_week!r}: one of {', '.join(DAYS)}")
-        if not 1 <= self.fiscal_start_month <= 12:
-            raise ValueError(f"calendar: fiscal_start_month = {self.fiscal_start_month}: 1 to 12")
-        if not 1 <= self.billing_anchor_day <= 31:
-            raise ValueError(f"calendar: billing_anchor_day = {self.billing_anchor_day}: 1 to 31")
+        if self.fiscal_start_month not in range(1, 13):
+            raise ValueError(f"calendar: fiscal_start_month = {self.fiscal_start_month!r}: 1 to 12")
+        if self.billing_anchor_day not in range(1, 32):
+            raise ValueError(f"calendar: billing_anchor_day = {self.billing_anchor_day!r}: 1 to 31")
 
     def window(self, kind: str, at: int) -> Window:
         """The window of `kind` (hour, day, month) that holds the instant `at` (microseconds UTC)."""
@@ -73,6 +77,11 @@ def load_calendar(path: Path) -> Calendar:
     if unknown:
         raise ValueError(f"{path}: unknown field {min(unknown)!r}")
     return Calendar(**values)
+
+
+def _past_the_hour(zone: ZoneInfo, year: int, month: int) -> timedelta:
+    offset = datetime(year, month, 1, tzinfo=zone).utcoffset() or timedelta()
+    return offset % timedelta(hours=1)
 
 
 def _micros(at: datetime) -> int:

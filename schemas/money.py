@@ -1,6 +1,6 @@
 """Money is an integer number of pico-dollars (1e-12 USD). No float ever holds money."""
 
-from decimal import Decimal, localcontext
+from decimal import Decimal, DecimalException, Inexact, localcontext
 
 PICO = 10**12
 
@@ -9,8 +9,13 @@ def to_pico(usd: str | Decimal) -> int:
     """Dollars as text or Decimal to pico-dollars; ValueError when it is not a whole number of them."""
     with localcontext() as context:
         context.prec = 60
-        pico = Decimal(usd) * PICO
-        if not pico.is_finite() or pico != pico.to_integral_value():
+        context.traps[Inexact] = True  # a product that had to be rounded is not the amount that was given
+        try:
+            pico = Decimal(usd) * PICO
+            whole = pico.is_finite() and pico == pico.to_integral_value()
+        except DecimalException:
+            whole = False
+        if not whole:
             raise ValueError(f"{usd}: not a finite number of whole pico-dollars (at most 12 decimals)")
         return int(pico)
 

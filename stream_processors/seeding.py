@@ -52,11 +52,11 @@ GROUP BY start, organization, scope_kind, scope
 """
 
 _WINDOW = {
-    "hour": "toStartOfHour(occurred_at)",
+    "hour": "toStartOfHour(occurred_at, '{zone}')",
     "day": "toDate(occurred_at, '{zone}')",
     "month": "toStartOfMonth(occurred_at, '{zone}')",
 }
-_LENGTH = {"hour": "INTERVAL 1 HOUR", "day": "INTERVAL 1 DAY", "month": "INTERVAL 31 DAY"}
+_LENGTH = {"hour": "INTERVAL 1 HOUR", "day": "INTERVAL 25 HOUR", "month": "INTERVAL 31 DAY"}
 
 
 def newest_landed(settings: Settings, partition: int) -> Progress | None:

@@ -192,28 +192,24 @@ class Rating:
 def find_head(reader: LogReader, partition: int) -> tuple[Chain, int]:
     """The chain of a partition of `usage.blocks` as it stands, and its clock (`booked_until`, 0 at the beginning).
 
-    Only an accepted block is ever extended: its writer makes sure of it before the next. So folding may begin at any
-    block that another one extends, and the log's last blocks are enough.
+    Only an accepted block is ever extended: its writer makes sure of it before the next. So the head is the first
+    record that extends the newest of those that are extended, and the log's last records are enough, unless all that
+    is extended lies before them. RuntimeError when retention has taken the whole chain.
     """
     low, high = reader.bounds(BLOCKS, partition)
     start = max(low, high - TAIL)
     while True:
         headers = [(m.offset() or 0, header_of(m)) for m in reader.read(BLOCKS, partition, start)]
-        extended = {header.extends for _, header in headers}
-        anchors = [offset for offset, _ in headers if offset in extended]
-        if start == low or anchors:
+        newest = max((header.extends for _, header in headers), default=-1)
+        if start == low or newest >= start:
             break
         start = max(low, start - TAIL)
     if not headers:
+        if high > 0:
+            raise RuntimeError(f"{BLOCKS}[{partition}] kept none of its {high} records: nothing to go on from")
         return Chain(), 0
-    # At the very beginning of the log the first record that extends nothing kept is the anchor.
-    first = anchors[0] if anchors else headers[0][0]
-    chain = Chain(dict(headers)[first].extends)
-    booked_until = 0
-    for offset, header in headers:
-        if offset >= first and chain.accept(header, offset):
-            booked_until = header.booked_until
-    return chain, booked_until
+    offset, head = next((offset, header) for offset, header in headers if header.extends == newest)
+    return Chain(offset, head.src_epoch, head.last_offset + 1), head.booked_until
 
 
 def install(app: SequencedApp, settings: Settings) -> None:
