@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ console = Console(highlight=False, soft_wrap=True)
 FAILURES = (checks.CheckError, ConfigError, DownloadError, JavaError, SupersetError, stack.StackError)
 
 
-def _reports_failure(command: Callable[..., None]) -> Callable[..., None]:
+def reports_failure(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns what can go wrong with the stack into one line for the user and exit status 1."""
+
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
@@ -44,7 +46,7 @@ def _config() -> Config:
 @click.command()
 @click.option("--detach", is_flag=True, help="Return when all is ready, instead of staying until Ctrl-C.")
 @click.option("--without", multiple=True, type=click.Choice(NAMES), help="Leave a process out; repeatable.")
-@_reports_failure
+@reports_failure
 def up(detach: bool, without: tuple[str, ...]) -> None:
     """Start the whole stack on this machine.
 
@@ -55,17 +57,17 @@ def up(detach: bool, without: tuple[str, ...]) -> None:
     config = _config()
     if stack.is_running(config):
         console.print(f"Already running (state in {config.state_dir}); nothing changed.")
-        _follow(config)
-        _print_addresses(config)
+        follow(config)
+        print_addresses(config)
         return
     stack.stop(config)  # what a killed supervisor may have left
     stack.check(config, without)
-    _prepare(config, without)
+    prepare(config, without)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     supervisor = stack.launch(config, without, detach=detach)
     try:
-        _follow(config)
-        _print_addresses(config)
+        follow(config)
+        print_addresses(config)
         if not detach:
             console.print("Ctrl-C stops everything.")
             supervisor.wait()
@@ -77,7 +79,8 @@ def up(detach: bool, without: tuple[str, ...]) -> None:
         raise
 
 
-def _prepare(config: Config, without: tuple[str, ...]) -> None:
+def prepare(config: Config, without: tuple[str, ...]) -> None:
+    """Does what has to be done before the first process starts, behind a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for step in stack.preparation(config, without):
@@ -86,10 +89,11 @@ def _prepare(config: Config, without: tuple[str, ...]) -> None:
                 progress.advance(task)
 
 
-def _follow(config: Config) -> None:
+def follow(config: Config, awaited: Collection[str] = NAMES) -> None:
+    """Shows how the awaited processes start; returns when they are ready. Raises stack.StackError when one cannot."""
     pending: dict[str, str] = {}
     with console.status("Starting") as spinner:
-        for process in stack.changes(config):
+        for process in stack.changes(config, awaited):
             name, state = process["name"], process["state"]
             pending[name] = state
             if state not in (WAITING, STARTING):
@@ -98,7 +102,8 @@ def _follow(config: Config) -> None:
             spinner.update(f"Starting {', '.join(starting)}")
 
 
-def _print_addresses(config: Config) -> None:
+def print_addresses(config: Config) -> None:
+    """Prints where each service listens, and the login of the dashboards."""
     report = stack.status(config)
     for name, address in report["addresses"].items():
         console.print(f"{name:<11} {address}")
@@ -113,7 +118,7 @@ def _stop(config: Config) -> bool:
 
 
 @click.command()
-@_reports_failure
+@reports_failure
 def down() -> None:
     """Stop the whole stack; no process is left.
 
@@ -124,7 +129,7 @@ def down() -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_reports_failure
+@reports_failure
 def status(as_json: bool) -> None:
     """Show every process, the addresses, and how far each stage lags.
 
@@ -163,7 +168,7 @@ def _print_status(report: dict[str, Any]) -> None:
 
 
 @click.command()
-@_reports_failure
+@reports_failure
 def doctor() -> None:
     """Check that this machine can run the stack, and say what to do where it cannot.
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,22 +91,23 @@ def launch(config: Config, without: tuple[str, ...], *, detach: bool) -> subproc
         )
 
 
-def changes(config: Config) -> Iterator[dict[str, Any]]:
-    """Yields each process's description whenever its state changes; ends when all are ready.
+def changes(config: Config, awaited: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yields each awaited process's description whenever its state changes; ends when all of them are ready.
 
     Raises StackError when one cannot start, or when the supervisor is gone.
     """
     known: dict[str, str] = {}
     began = time.monotonic()
     while True:
-        processes = read_state(config).get("processes", [])
+        entries = read_state(config).get("processes", [])
+        processes = [process for process in entries if process["name"] in awaited]
         for process in processes:
             if known.get(process["name"]) != process["state"]:
                 known[process["name"]] = process["state"]
                 yield process
             if process["state"] == FAILED:
                 raise StackError(_why(config, process))
-        if processes and all(process["state"] in (READY, DONE) for process in processes):
+        if entries and all(process["state"] in (READY, DONE) for process in processes):
             return
         if (known or time.monotonic() - began > LAUNCH_TIMEOUT_S) and not is_running(config):
             raise StackError(f"the supervisor ended. Its log: {config.logs_dir / 'supervisor.log'}")

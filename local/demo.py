@@ -1,0 +1,123 @@
+"""`tollbook demo`: a working day in a minute, and the proof that all its numbers agree."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from local import child_process, stack
+from local.cli import console, follow, prepare, print_addresses, reports_failure
+from local.config import REPOSITORY, Config, load_config
+from local.ledger import LedgerError, Measured, measure
+from local.live_view import live_view
+from local.processes import NAMES
+
+EVENTS = 225_000
+EVENTS_PER_S = 5_000
+DASHBOARDS = ("superset-provision", "superset")
+PIPELINE = tuple(name for name in NAMES if name not in DASHBOARDS)
+TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
+POLL_S = 1.0
+LANDING_S = 30.0  # how long the view goes on after the last event was sent
+WAIT_S = 120
+
+
+@click.command()
+@click.option("--exit", "ends", is_flag=True, help="Stop everything at the end, instead of staying until Ctrl-C.")
+@reports_failure
+def demo(ends: bool) -> None:
+    """Start everything, replay a simulated working day, watch it, prove it, show the dashboard.
+
+    A stack that runs already is used, and left running. Exit status: that of the audit (0 equal, 1 a difference,
+    3 it cannot be decided), or 1 when something cannot start or be sent.
+
+    Example: tollbook demo --exit
+    """
+    config = load_config(os.environ, Path.cwd())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if stack.is_running(config):
+        console.print(f"Using the stack that runs already (state in {config.state_dir}).")
+        sys.exit(_show(config))
+    supervisor = _start(config)
+    try:
+        status = _show(config)
+        if not ends:
+            _stay(supervisor)
+    finally:
+        with console.status("Stopping"):
+            stack.stop(config)
+    sys.exit(status)
+
+
+def _start(config: Config) -> subprocess.Popen[bytes]:
+    stack.stop(config)  # what a killed supervisor may have left
+    stack.check(config, ())
+    prepare(config, ())
+    return stack.launch(config, (), detach=False)
+
+
+def _stay(supervisor: subprocess.Popen[bytes]) -> None:
+    console.print("Ctrl-C stops everything.")
+    try:
+        supervisor.wait()
+    except KeyboardInterrupt:
+        return
+    raise stack.StackError("the supervisor ended. Its log: logs/supervisor.log in the state directory")
+
+
+def _show(config: Config) -> int:
+    """The demonstration on a stack that is starting or running; returns its exit status."""
+    follow(config, PIPELINE)
+    if _tollbook("budgets", "apply", str(REPOSITORY / "budgets.toml")):
+        raise stack.StackError("the budgets could not be applied")
+    _replay_day(config)  # while Superset still starts
+    follow(config, DASHBOARDS)
+    console.print("\nWaiting until everything sent is landed and counted, then proving it.")
+    status = _tollbook("wait", "--timeout", str(WAIT_S)) or _tollbook("audit")
+    console.print()
+    print_addresses(config)
+    return status
+
+
+def _tollbook(*arguments: str) -> int:
+    return subprocess.run([TOLLBOOK, *arguments], check=False).returncode
+
+
+def _replay_day(config: Config) -> None:
+    """Sends the simulated day and shows its numbers as they arrive in the ledger."""
+    since_micros = time.time_ns() // 1000
+    command = (TOLLBOOK, "simulate", "--events", str(EVENTS), "--rate", str(EVENTS_PER_S), "--json")
+    with child_process.start(command, os.environ, subprocess.PIPE) as sender, live_view(console, EVENTS) as show:
+        while sender.poll() is None:
+            show(_measured(config, since_micros))
+            time.sleep(POLL_S)
+        said = sender.stdout.read().decode() if sender.stdout else ""
+        if sender.returncode:
+            raise stack.StackError(f"the day could not be replayed: {said.strip()}")
+        last = _landed(config, since_micros, json.loads(said)["events"])
+        show(last)
+
+
+def _landed(config: Config, since_micros: int, events: int) -> Measured | None:
+    """The numbers when all events are in, or after a while: `wait` and `audit` judge, this only shows."""
+    deadline = time.monotonic() + LANDING_S
+    while True:
+        measured = _measured(config, since_micros)
+        if (measured and measured.events >= events) or time.monotonic() > deadline:
+            return measured
+        time.sleep(POLL_S / 2)
+
+
+def _measured(config: Config, since_micros: int) -> Measured | None:
+    try:
+        return measure(config, since_micros)
+    except LedgerError:
+        return None  # the view shows what it last knew; ClickHouse being away stops nothing
+
+
+commands: list[click.Command] = [demo]
