@@ -36,6 +36,7 @@ from stream_processors.core.shards import (
     progress_key,
     shard_key,
     shard_of,
+    standing,
 )
 from stream_processors.logs import LogReader
 from stream_processors.seeding import ledger_sums, newest_landed, seed
@@ -45,7 +46,6 @@ from stream_processors.warehouse import WarehouseError
 log = logging.getLogger("tollbook.rollup")
 
 FLUSH_S = 1.0
-NOWHERE = -(1 << 62)  # before any position
 SNAPSHOT_S = 300.0  # open keys are sent again now and then, so even a lost one heals
 
 
@@ -53,18 +53,9 @@ class MergedTable(faust.Table):  # type: ignore[misc]
     """Rebuilt from its changelog by position, not by last write: frozen workers may have written late."""
 
     def apply_changelog_batch(self, batch: Any) -> None:
-        newest: dict[bytes, int] = {}
-        kept = []
-        for event in batch:
-            key, value = event.message.key, event.message.value
-            held = self.data.data.get(key)
-            known = newest.get(key, position_of(held) if held else NOWHERE)
-            position = NOWHERE if value is None else position_of(value)
-            if value is not None and position < known:
-                continue
-            newest[key] = position
-            kept.append(event)
-        super().apply_changelog_batch(kept)
+        writes = ((event.message.key, event.message.value) for event in batch)
+        counts = standing(self.data.data, writes)
+        super().apply_changelog_batch([event for event, stands in zip(batch, counts, strict=True) if stands])
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ wrote it and in whatever order.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from stream_processors.core.gcounter import WIDTH, PartitionTotals, Progress, Wi
 from stream_processors.core.scopes import Ids, ScopeIndex
 
 SHARDS = 16
+_NOWHERE = -(1 << 62)  # before any block
 _HEAD = struct.Struct(">qI")  # block offset, length of the JSON that follows; then the values, little-endian int64
 
 
@@ -42,6 +43,20 @@ def shard_of(index: ScopeIndex, ids: Ids) -> Ids:
 def position_of(value: bytes) -> int:
     """The block offset a value was written at."""
     return int(_HEAD.unpack_from(value)[0])
+
+
+def standing(table: Mapping[bytes, bytes], writes: Iterable[tuple[bytes, bytes | None]]) -> list[bool]:
+    """Which writes of a changelog count on top of a table: not those of an older block than what stands there."""
+    positions: dict[bytes, int] = {}
+    counts = []
+    for key, value in writes:
+        held = table.get(key)
+        known = positions.get(key, position_of(held) if held else _NOWHERE)
+        position = position_of(value) if value is not None else _NOWHERE  # a tombstone clears the place for any
+        counts.append(value is None or position >= known)
+        if counts[-1]:
+            positions[key] = position
+    return counts
 
 
 def _pack(block_offset: int, header: object, body: bytes = b"") -> bytes:
