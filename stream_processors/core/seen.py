@@ -1,6 +1,7 @@
 """Which events of one source partition were booked already: 24 bytes an id, kept for a horizon of append time.
 
-Ids lie in sorted runs, grouped by hour of append time. A group is forgotten whole: when it is `horizon_hours` older
+Ids lie in sorted runs, grouped by hour of append time; one filter (1 to 2 bytes an id) spares most ids the search in
+the groups before the newest. A group is forgotten whole: when it is `horizon_hours` older
 than the newest append time, or when there are more than `capacity` ids (a busy hour is cut into groups of an eighth
 of that). What is forgotten follows from the ids and append times alone, never from a clock or from where batches end.
 """
@@ -17,6 +18,7 @@ NEW, DUPLICATE, CONFLICT = 0, 1, 2
 
 Hashes = npt.NDArray[np.uint64]
 _HOUR_MS = 3_600_000
+_BIT = np.array([1 << bit for bit in range(8)], np.uint8)
 
 
 def identities(rows: pa.RecordBatch) -> Hashes:
@@ -44,9 +46,37 @@ class _Group:
         self.runs.append(run)
         # Each run is at least twice as long as the next: few runs to search, and each id is merged few times.
         while len(self.runs) > 1 and self.runs[-2].shape[1] < 2 * self.runs[-1].shape[1]:
-            last = self.runs.pop()
-            both = np.concatenate((self.runs.pop(), last), axis=1)
-            self.runs.append(both[:, np.argsort(both[0], kind="stable")])
+            self._merge(2)
+
+    def close(self) -> None:
+        """No id comes any more: one run is left."""
+        if len(self.runs) > 1:
+            self._merge(len(self.runs))
+
+    def _merge(self, count: int) -> None:
+        together = np.concatenate(self.runs[-count:], axis=1)
+        self.runs[-count:] = [together[:, np.argsort(together[0], kind="stable")]]
+
+
+class _Filter:
+    """Tells that an id is in none of some runs, wrong for one id in ten: a bit for each prefix of the upper half."""
+
+    def __init__(self, runs: list[Hashes]) -> None:
+        count = sum(run.shape[1] for run in runs)
+        width = max(3, (8 * count).bit_length())  # 8 to 16 bits an id
+        self._shift = np.uint64(64 - width)
+        self._bits = np.zeros(1 << (width - 3), np.uint8)
+        for run in runs:
+            place, bit = self._place(run[0])
+            np.bitwise_or.at(self._bits, place, bit)
+
+    def may_hold(self, high: Hashes) -> npt.NDArray[np.intp]:
+        place, bit = self._place(high)
+        return np.flatnonzero(self._bits[place] & bit)
+
+    def _place(self, high: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]:
+        prefix = high >> self._shift
+        return (prefix >> np.uint64(3)).astype(np.intp), _BIT[(prefix & np.uint64(7)).astype(np.intp)]
 
 
 class Seen:
@@ -56,7 +86,8 @@ class Seen:
         self._horizon_hours = horizon_hours
         self._capacity = capacity
         self._group_size = max(1, capacity // 8)
-        self._groups: list[_Group] = []
+        self._groups: list[_Group] = []  # all but the last are closed
+        self._closed = _Filter([])
 
     def __len__(self) -> int:
         return sum(group.size for group in self._groups)
@@ -89,6 +120,8 @@ class Seen:
         newest = self._groups[-1] if self._groups else None
         if newest is not None and newest.size < self._group_size and hour <= newest.hour:
             return newest
+        if newest is not None:
+            newest.close()
         opened = _Group(hour if newest is None else max(hour, newest.hour))
         self._groups.append(opened)
         oldest_kept = opened.hour - self._horizon_hours
@@ -96,6 +129,7 @@ class Seen:
             if self._groups[0] is opened:
                 break
             del self._groups[0]
+        self._closed = _Filter([run for group in self._groups[:-1] for run in group.runs])
         return opened
 
     def _check(self, group: _Group, ids: Hashes, content: Hashes) -> npt.NDArray[np.int8]:
@@ -117,15 +151,32 @@ class Seen:
         """Which of the ids (sorted) are remembered, and the content they were booked with."""
         found = np.zeros(len(high), bool)
         booked = np.zeros(len(high), np.uint64)
-        for run in (run for group in self._groups for run in group.runs):
-            at = np.searchsorted(run[0], high, side="left")
-            open_ = np.flatnonzero(at < run.shape[1])
-            while len(open_):
-                open_ = open_[run[0][at[open_]] == high[open_]]
-                hit = run[1][at[open_]] == low[open_]
-                found[open_[hit]] = True
-                booked[open_[hit]] = run[2][at[open_[hit]]]
-                open_ = open_[~hit]  # another id with the same upper half
-                at[open_] += 1
-                open_ = open_[at[open_] < run.shape[1]]
+        *closed, newest = self._groups
+        everywhere = np.arange(len(high))
+        for run in newest.runs:
+            _search(run, high, low, everywhere, found, booked)
+        doubtful = self._closed.may_hold(high)
+        for run in (run for group in closed for run in group.runs):
+            _search(run, high, low, doubtful, found, booked)
         return found, booked
+
+
+def _search(
+    run: Hashes,
+    high: Hashes,
+    low: Hashes,
+    wanted: npt.NDArray[np.intp],
+    found: npt.NDArray[np.bool_],
+    booked: Hashes,
+) -> None:
+    """Marks those of the `wanted` ids that are in the run as `found`, and takes over their content as `booked`."""
+    at = np.searchsorted(run[0], high[wanted], side="left")
+    while len(wanted):
+        inside = at < run.shape[1]
+        at, wanted = at[inside], wanted[inside]
+        same = run[0][at] == high[wanted]
+        at, wanted = at[same], wanted[same]
+        hit = run[1][at] == low[wanted]
+        found[wanted[hit]] = True
+        booked[wanted[hit]] = run[2][at[hit]]
+        at, wanted = at[~hit] + 1, wanted[~hit]  # another id with the same upper half

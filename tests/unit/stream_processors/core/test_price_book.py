@@ -166,6 +166,13 @@ def test_a_provider_is_never_guessed_from_the_model() -> None:
     assert costs(BOOK, events) == [3_000_000, 3_000_000, None, None]
 
 
+def test_another_sellers_price_stands_in_for_the_standard_price_only() -> None:
+    bought = {"model": "gpt-4o", "input_tokens": 1000, "occurred_at": micros(datetime(2026, 11, 20, tzinfo=UTC))}
+    offers = [("openai", "default"), ("openai", "batch"), ("azure", "default"), ("azure", "batch")]
+    events = [bought | {"provider": provider, "service_tier": tier} for provider, tier in offers]
+    assert costs(BOOK, events) == [1000 * 2_500_000, 1000 * 1_250_000, 1000 * 2_500_000, None]
+
+
 def test_a_cost_beyond_64_bits_is_known_not_to_fit() -> None:
     dear = book_of(model_of(ModelPrice(input_mtok=Decimal(10_000_000))))
     assert costs(dear, [SOLD | {"input_tokens": count} for count in (900_000, 10**9)]) == [9 * 10**18, -1]
@@ -291,6 +298,14 @@ def test_every_model_costs_what_the_package_says() -> None:
         for provider in providers
         for model in provider.models
         for tier in ["default"] * 8 + ["batch", "flex", "priority"]
+    ]
+    events += [  # sold by one provider, priced by another
+        generated(random, provider, model, tier) | {"provider": seller.id}
+        for seller in providers
+        for provider in providers
+        if provider.id in (seller.fallback_model_providers or [])
+        for model in provider.models
+        for tier in ("default", "batch", "flex", "priority")
     ]
     assert len(events) >= 20_000
     with localcontext() as exact:

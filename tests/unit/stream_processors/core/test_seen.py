@@ -64,6 +64,15 @@ def test_verdicts_are_those_of_a_dict(
     assert len(seen) == len(model.booked)
 
 
+def test_ids_with_the_same_upper_half_are_told_apart() -> None:
+    seen, zero = Seen(), np.zeros(3, np.int64)
+    ids, content = np.array([[3, 0], [3, 1], [3, 2]], np.uint64), np.array([7, 8, 9], np.uint64)
+    assert seen.check(ids, content, zero).tolist() == [NEW, NEW, NEW]
+    assert seen.check(ids, content, zero).tolist() == [DUPLICATE, DUPLICATE, DUPLICATE]
+    others = np.array([[3, 3], [3, 1], [2, 1]], np.uint64)
+    assert seen.check(others, content[::-1].copy(), zero).tolist() == [NEW, DUPLICATE, NEW]
+
+
 def test_many_ids_in_random_batches() -> None:
     random = np.random.default_rng(7)
     seen, known, offset = Seen(), {}, 0
