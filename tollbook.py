@@ -17,7 +17,7 @@ COMMANDS = {
     "simulate": ("producers.cli", "Emit seeded usage of simulated organizations."),
     "replay": ("producers.cli", "Emit the usage of a public trace."),
     "wait": ("stream_processors.cli", "Return when every acknowledged event is landed and counted."),
-    "audit": ("stream_processors.cli", "Prove that stream, table, rollups and dashboard tell the same numbers."),
+    "audit": ("stream_processors.commands.audit", "Prove that stream, table, rollups and dashboard tell the same numbers."),
     "sql": ("stream_processors.cli", "Ask the ledger's ClickHouse."),
     "tail": ("stream_processors.cli", "Print a topic, decoded, as JSON lines."),
     "budgets": ("stream_processors.commands.budgets", "Apply and list budgets."),
