@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     pa.set_cpu_count(1)
     settings = Settings()
-    landing = Landing(Warehouse(settings), load_calendar(settings.calendar).zone, _fault_points(settings.fault))
+    landing = Landing(Warehouse(settings), load_calendar(settings.calendar).zone)
     sink = Sink(settings.kafka, landing, Registry(settings.registry), _report_ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sink.stop())
@@ -35,16 +34,6 @@ def main() -> int:
         log.error("ends: %s", error)
         return 1
     return 0
-
-
-def _fault_points(fault: str) -> Callable[[str], None]:
-    """Ends the process where `TOLLBOOK_FAULT` says, as a kill would: for tests."""
-
-    def at(name: str) -> None:
-        if name == fault:
-            os._exit(9)
-
-    return at
 
 
 def _report_ready() -> None:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.registry import Registry, RegistryAwayError
 from schemas.topics import ALERTS, BLOCKS, BUDGETS, LIMITS, WINDOWS
+from stream_processors import faults
 from stream_processors.core.chain import HoleError
 from stream_processors.logs import LogReader
 from stream_processors.sink.entries import INSERTS, Record
@@ -83,7 +84,8 @@ class Sink:
     def _turn(self) -> None:
         """Takes what the consumer has, and flushes when a batch is full or its time has come."""
         patience = IDLE_S if self._due is None else max(0.0, self._due - time.monotonic())
-        messages = self._consumer.consume(MESSAGES_A_TURN, patience)
+        first = self._consumer.poll(patience)  # consume() would wait for all of them
+        messages = [first, *self._consumer.consume(MESSAGES_A_TURN, 0)] if first is not None else []
         delivery = self._delivery
         for message in messages:
             if delivery != self._delivery:
@@ -152,7 +154,8 @@ class Sink:
         if self._feeds:
             self._begun = True
             self._follow()
-            log.info("reads %s", ", ".join(f"{one.topic}[{one.partition}] from {one.position}" for one in self._live()))
+            places = (f"[{feed.partition}] from {feed.position}" for feed in self._block_feeds())
+            log.info("reads %s%s", BLOCKS, ", ".join(places))
             self._ready()
 
     def _hold(self) -> None:
@@ -186,10 +189,10 @@ class Sink:
         feeds = [feed for feed in self._block_feeds() if feed.pending]
         if not feeds or not self._commit((feed, *feed.planned()) for feed in feeds):
             return
-        self._landing.at("sink.after_plan")
+        faults.crash("sink.after_plan")
         batch = batch_of([block for feed in feeds for block in feed.pending])
         if self._land(batch, any(feed.doubtful for feed in feeds)):
-            self._landing.at("sink.before_commit")
+            faults.crash("sink.before_commit")
             for feed in feeds:
                 feed.landed()
 

@@ -138,7 +138,7 @@ def _budget_row(record: Record) -> dict[str, Any]:
     row = empty | {"id": record.key.decode(), "thresholds": [], "version": 0, "budget_offset": record.offset}
     if not record.value:
         return row | {"removed": True}
-    budget = orjson.loads(record.value)["history"][-1]
+    budget: dict[str, Any] = orjson.loads(record.value)["history"][-1]
     kind, _, scope = budget["scope"].partition(":")
     return row | budget | {"scope_kind": kind, "scope": scope, "removed": False}
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from schemas.arrow import REJECT_ROWS, USAGE_ROWS
 from schemas.block import BlockHeader, decode_block
 from stream_processors.core.chain import Chain
 from stream_processors.sink.entries import Record
@@ -33,7 +34,10 @@ class BlockFeed:
         if header.src_partition != self.partition:
             raise ValueError(f"block at {offset}: src_partition = {header.src_partition}: must be {self.partition}")
         if self.chain.accept(header, offset):
-            self.pending.append(Block(offset, header, *decode_block(message.value(), header)))
+            rows, rejects = decode_block(message.value(), header)
+            if not (rows.schema.equals(USAGE_ROWS) and rejects.schema.equals(REJECT_ROWS)):
+                raise ValueError(f"block at {offset}: its columns are not those of schemas.arrow")
+            self.pending.append(Block(offset, header, rows, rejects))
         self.position = offset + 1
 
     @property

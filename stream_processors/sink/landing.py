@@ -8,11 +8,12 @@ inside ClickHouse. What decides is which positions are there.
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from stream_processors import faults
 from stream_processors.sink.plan import Block, Position, missing
 from stream_processors.sink.rollups import ROLLUPS, mending_sql
 from stream_processors.sink.rows import block_rows, reject_rows, usage_rows
@@ -52,11 +53,10 @@ def batch_of(blocks: Sequence[Block]) -> Batch:
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """Where blocks land. `zone` is the calendar's; `at` marks a fault point by name."""
+    """Where blocks land. `zone` is the calendar's."""
 
     warehouse: Warehouse
     zone: str
-    at: Callable[[str], None]
 
     def land(self, batch: Batch, doubtful: bool) -> None:
         """Rows, rejects, then the blocks themselves, which say that the former are there.
@@ -69,15 +69,15 @@ class Landing:
         else:
             settings = self._insert_settings(batch)
             self.warehouse.insert("usage", usage_rows(batch.blocks), settings)
-            self.at("sink.after_usage")
+            faults.crash("sink.after_usage")
             self.warehouse.insert("rejected", reject_rows(batch.blocks), settings)
-        self.at("sink.before_blocks")
+        faults.crash("sink.before_blocks")
         self.warehouse.insert("blocks", block_rows(batch.blocks, time.time_ns() // 1000))
 
     def _complete(self, batch: Batch) -> None:
         self._await_quiet(batch)
         self._insert_missing("usage", batch, usage_rows(batch.blocks))
-        self.at("sink.before_repair")
+        faults.crash("sink.before_repair")
         for partition in batch.partitions:
             self._mend_rollups(batch.of(partition))
         self._insert_missing("rejected", batch, reject_rows(batch.blocks))

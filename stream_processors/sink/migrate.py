@@ -141,11 +141,8 @@ def wait_for(warehouse: Warehouse, deadline_s: float) -> None:
 
 def _applied(warehouse: Warehouse) -> dict[int, tuple[str, str]]:
     rows = warehouse.select("SELECT number, name, sha256 FROM migrations FINAL ORDER BY number").to_pylist()
-    return {row["number"]: (_text(row["name"]), _text(row["sha256"])) for row in rows}
+    return {row["number"]: (row["name"], row["sha256"]) for row in rows}
 
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _record(migration: Migration) -> pa.RecordBatch:

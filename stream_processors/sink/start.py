@@ -85,7 +85,7 @@ def _place_before(warehouse: Warehouse, feed: BlockFeed) -> Place:
     if not rows:
         raise ValueError(f"blocks before offset {feed.position} are gone and have not landed")
     [row] = rows
-    return Place(row["block_offset"], _text(row["src_epoch"]), row["last_offset"] + 1)
+    return Place(row["block_offset"], row["src_epoch"], row["last_offset"] + 1)
 
 
 def _block_before(warehouse: Warehouse, partition: int, end: int, start: int) -> list[dict[str, Any]]:
@@ -108,7 +108,3 @@ def _newest(warehouse: Warehouse, partition: int) -> int:
     found = warehouse.select(f"SELECT maxOrNull(newest) AS newest FROM ({tables})", partition=partition)  # noqa: S608
     newest = found.column("newest")[0].as_py()
     return NOTHING if newest is None else int(newest)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

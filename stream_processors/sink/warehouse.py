@@ -81,7 +81,11 @@ class Warehouse:
 
     def select(self, sql: str, **parameters: str | int) -> pa.Table:
         """The rows of a SELECT; `{name:Type}` in it stands for a parameter."""
-        arguments = {"database": self._database, "default_format": "ArrowStream"}
+        arguments: dict[str, str | int] = {
+            "database": self._database,
+            "default_format": "ArrowStream",
+            "output_format_arrow_string_as_string": 1,
+        }
         named = {f"param_{name}": value for name, value in parameters.items()}
         return pa.ipc.open_stream(self._post(arguments | named, sql.encode())).read_all()
 
