@@ -16,16 +16,16 @@ COMMANDS = {
     "demo": ("local.demo", "Start everything, replay a working day, watch it, prove it."),
     "simulate": ("producers.cli", "Emit seeded usage of simulated organizations."),
     "replay": ("producers.cli", "Emit the usage of a public trace."),
-    "wait": ("stream_processors.cli", "Return when every acknowledged event is landed and counted."),
+    "wait": ("stream_processors.commands.query", "Return when every acknowledged event is landed and counted."),
     "audit": ("stream_processors.commands.audit", "Prove that stream, table, rollups and dashboard tell the same numbers."),
-    "sql": ("stream_processors.cli", "Ask the ledger's ClickHouse."),
-    "tail": ("stream_processors.cli", "Print a topic, decoded, as JSON lines."),
+    "sql": ("stream_processors.commands.query", "Ask the ledger's ClickHouse."),
+    "tail": ("stream_processors.commands.query", "Print a topic, decoded, as JSON lines."),
     "budgets": ("stream_processors.commands.budgets", "Apply and list budgets."),
     "limits": ("stream_processors.commands.budgets", "Show what a scope has used and what is left."),
     "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
     "prices": ("stream_processors.cli", "Show and apply prices."),
-    "rejected": ("stream_processors.cli", "List what was rejected, with its reason and bytes."),
-    "explain": ("stream_processors.cli", "Tell where an event is, at each stage."),
+    "rejected": ("stream_processors.commands.query", "List what was rejected, with its reason and bytes."),
+    "explain": ("stream_processors.commands.query", "Tell where an event is, at each stage."),
 }
 
 
