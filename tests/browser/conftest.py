@@ -130,7 +130,7 @@ def page(browser: Browser, stack: dict[str, str], session_state: Path) -> Iterat
         base_url=stack["superset"], storage_state=session_state, viewport={"width": 1400, "height": 1000}
     )
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(30_000)
     own_host = urlsplit(stack["superset"]).netloc
     errors: list[str] = []
     abroad: set[str] = set()
