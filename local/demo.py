@@ -1,6 +1,5 @@
 """`tollbook demo`: a working day in a minute, and the proof that all its numbers agree."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import click
 from local import child_process, stack
 from local.cli import console, follow, prepare, print_addresses, reports_failure
 from local.config import REPOSITORY, Config, load_config
-from local.ledger import LedgerError, Measured, measure
+from local.ledger import Measured, measure
 from local.live_view import live_view
 from local.processes import NAMES
 
@@ -92,32 +91,28 @@ def _replay_day(config: Config) -> None:
     """Sends the simulated day and shows its numbers as they arrive in the ledger."""
     since_micros = time.time_ns() // 1000
     command = (TOLLBOOK, "simulate", "--events", str(EVENTS), "--rate", str(EVENTS_PER_S), "--json")
-    with child_process.start(command, os.environ, subprocess.PIPE) as sender, live_view(console, EVENTS) as show:
-        while sender.poll() is None:
-            show(_measured(config, since_micros))
-            time.sleep(POLL_S)
+    with child_process.start(command, os.environ, subprocess.PIPE) as sender:
+        try:
+            with live_view(console, EVENTS) as show:
+                while sender.poll() is None:
+                    show(measure(config, since_micros))
+                    time.sleep(POLL_S)
+                show(_landed(config, since_micros))
+        finally:
+            sender.terminate()
         said = sender.stdout.read().decode() if sender.stdout else ""
-        if sender.returncode:
-            raise stack.StackError(f"the day could not be replayed: {said.strip()}")
-        last = _landed(config, since_micros, json.loads(said)["events"])
-        show(last)
+    if sender.returncode:
+        raise stack.StackError(f"the day could not be replayed: {said.strip()}")
 
 
-def _landed(config: Config, since_micros: int, events: int) -> Measured | None:
+def _landed(config: Config, since_micros: int) -> Measured | None:
     """The numbers when all events are in, or after a while: `wait` and `audit` judge, this only shows."""
     deadline = time.monotonic() + LANDING_S
     while True:
-        measured = _measured(config, since_micros)
-        if (measured and measured.events >= events) or time.monotonic() > deadline:
+        measured = measure(config, since_micros)
+        if (measured and measured.events >= EVENTS) or time.monotonic() > deadline:
             return measured
         time.sleep(POLL_S / 2)
-
-
-def _measured(config: Config, since_micros: int) -> Measured | None:
-    try:
-        return measure(config, since_micros)
-    except LedgerError:
-        return None  # the view shows what it last knew; ClickHouse being away stops nothing
 
 
 commands: list[click.Command] = [demo]

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from local.config import Config, read_stack_file
+from local.stack import StackError
 
 TIMEOUT_S = 5.0
 TOTALS = """
@@ -20,12 +21,12 @@ SPEND = """
 SELECT
     if(count() = 0, '', formatDateTime(max(occurred_at), '%a %H:%i', 'UTC')) AS clock,
     sum(input_tokens + output_tokens) AS tokens,
-    toString(sum(cost_usd)) AS cost_usd
+    toString(sum(cost_usd)) AS spent_usd
 FROM usage
 WHERE booked_at >= fromUnixTimestamp64Micro({since:Int64})
 """
 DEPARTMENTS = """
-SELECT organization, department, sum(requests) AS requests, toString(sum(cost_usd) AS cost) AS cost_usd
+SELECT organization, department, sum(requests) AS calls, toString(sum(cost_usd) AS cost) AS spent_usd
 FROM usage
 WHERE booked_at >= fromUnixTimestamp64Micro({since:Int64})
 GROUP BY organization, department
@@ -40,10 +41,6 @@ ORDER BY raised_at
 """
 
 
-class LedgerError(Exception):
-    """ClickHouse did not answer, or refused; the message holds what it said."""
-
-
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What has landed since the demonstration began; `clock` is the newest event time (UTC)."""
@@ -56,13 +53,25 @@ class Measured:
     alerts: list[dict[str, Any]]
 
 
-def measure(config: Config, since_micros: int) -> Measured:
-    """Asks for everything booked since a time, microseconds UTC. Raises LedgerError."""
+def measure(config: Config, since_micros: int) -> Measured | None:
+    """Asks for everything booked since a time, microseconds UTC; None while ClickHouse does not answer.
+
+    Raises StackError when it refuses.
+    """
+    try:
+        return _measure(config, since_micros)
+    except urllib.error.HTTPError as error:
+        raise StackError(f"ClickHouse refused: {error.read().decode(errors='replace')}") from error
+    except OSError:  # refused, reset or timed out: it starts again
+        return None
+
+
+def _measure(config: Config, since_micros: int) -> Measured:
     events, spend = _ask(config, TOTALS, since_micros)[0], _ask(config, SPEND, since_micros)[0]
     return Measured(
         events=int(events["events"]),
         tokens=int(spend["tokens"]),
-        cost_usd=Decimal(spend["cost_usd"] or 0),
+        cost_usd=Decimal(spend["spent_usd"] or 0),
         clock=spend["clock"],
         departments=_ask(config, DEPARTMENTS, since_micros),
         alerts=_ask(config, ALERTS, since_micros),
@@ -77,10 +86,5 @@ def _ask(config: Config, query: str, since_micros: int) -> list[dict[str, Any]]:
         data=query.encode(),
         headers={"X-ClickHouse-User": "tollbook", "X-ClickHouse-Key": values["clickhouse_password"]},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-            return [json.loads(line) for line in answer.read().splitlines()]
-    except urllib.error.HTTPError as error:
-        raise LedgerError(error.read().decode(errors="replace")) from error
-    except OSError as error:
-        raise LedgerError(f"ClickHouse at {values['clickhouse']}: {error}") from error
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        return [json.loads(line) for line in answer.read().splitlines()]

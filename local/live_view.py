@@ -92,8 +92,8 @@ def _departments(measured: Measured) -> Table:
     for name in ("requests", "USD"):
         table.add_column(name, justify="right")
     for row in measured.departments:
-        cost_usd = f"{Decimal(row['cost_usd']):,.2f}" if row["cost_usd"] else "unpriced"
-        table.add_row(row["organization"], row["department"] or "(unassigned)", f"{int(row['requests']):,}", cost_usd)
+        cost_usd = f"{Decimal(row['cost_usd']):,.2f}" if row["spent_usd"] else "unpriced"
+        table.add_row(row["organization"], row["department"] or "(unassigned)", f"{int(row['calls']):,}", cost_usd)
     return table
 
 
