@@ -62,7 +62,7 @@ def _java() -> str:
 
 def _writable(directory: Path) -> str:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = directory / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()

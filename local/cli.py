@@ -60,7 +60,7 @@ def up(detach: bool, without: tuple[str, ...]) -> None:
         follow(config)
         print_addresses(config)
         return
-    stack.stop(config)  # what a killed supervisor may have left
+    stack.sweep(config)
     stack.check(config, without)
     prepare(config, without)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -71,7 +71,7 @@ def up(detach: bool, without: tuple[str, ...]) -> None:
         if not detach:
             console.print("Ctrl-C stops everything.")
             supervisor.wait()
-            raise stack.StackError("the supervisor ended. Its log: logs/supervisor.log in the state directory")
+            raise stack.StackError(f"the supervisor ended. Its log: {config.logs_dir / 'supervisor.log'}")
     except KeyboardInterrupt:
         _stop(config)
     except stack.StackError:
@@ -153,7 +153,7 @@ def _print_status(report: dict[str, Any]) -> None:
     if not report["supervisor"]["running"]:
         console.print("The stack is not running. Start it with `tollbook up`.")
         return
-    table = Table("process", "state", "pid", "restarts", "memory", "lag", "address", box=None)
+    table = Table("process", "state", "pid", "restarts", "memory", "lag", box=None)
     for entry in report["processes"]:
         table.add_row(
             entry["name"],
@@ -161,10 +161,16 @@ def _print_status(report: dict[str, Any]) -> None:
             str(entry["pid"] or ""),
             str(entry["restarts"]),
             f"{entry['rss_bytes'] / 1e6:.0f} MB",
-            str(report["lag"].get(entry["name"], "")),
-            report["addresses"].get(entry["name"], ""),
+            _total_lag(report, entry["name"]),
         )
     console.print(table)
+    for name, address in report["addresses"].items():
+        console.print(f" {name:<11} {address}")
+
+
+def _total_lag(report: dict[str, Any], name: str) -> str:
+    places = report["lag"].get(name)
+    return "" if places is None else str(sum(places.values()))
 
 
 @click.command()

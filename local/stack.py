@@ -18,6 +18,7 @@ from local.supervisor import hold_lock, state_file
 
 POLL_S = 0.1
 LAUNCH_TIMEOUT_S = 15.0
+LAG_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 15
 
 
@@ -77,7 +78,6 @@ def launch(config: Config, without: tuple[str, ...], *, detach: bool) -> subproc
     arguments = [argument for name in without for argument in ("--without", name)]
     command = [sys.executable, "-P", "-m", "local.supervisor", *arguments]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    state_file(config).unlink(missing_ok=True)
     with (config.logs_dir / "supervisor.log").open("ab") as output:
         if not detach:
             return child_process.start(command, environment, output, signal.SIGTERM)
@@ -131,20 +131,26 @@ def _is_java_frame(line: str) -> bool:
 
 def stop(config: Config) -> bool:
     """Ends the supervisor and all it runs; False when nothing ran. Raises StackError when something survives."""
-    state = read_state(config)
-    pids = [(entry["pid"], entry["started_at"]) for entry in _entries(state) if entry["pid"]]
     running = is_running(config)
     if running:
+        _wait(lambda: bool(read_state(config)), LAUNCH_TIMEOUT_S)  # it may have begun this instant
+        state = read_state(config)
         _signal(state["supervisor"], signal.SIGTERM)
         if not _wait(lambda: not is_running(config), _stop_timeout_s(state)):
             _signal(state["supervisor"], signal.SIGKILL)  # the kernel then ends its children
+    return sweep(config) or running
+
+
+def sweep(config: Config) -> bool:
+    """Ends what a supervisor that is gone has left; False when there is nothing. Raises StackError as `stop`."""
+    pids = [(entry["pid"], entry["started_at"]) for entry in _entries(read_state(config)) if entry["pid"]]
     left = [pid for pid in pids if child_process.is_alive(*pid)]
     for pid, _ in left:
         child_process.signal_group(pid, signal.SIGKILL)
-    if not _wait(lambda: not any(child_process.is_alive(*pid) for pid in pids), GRACE_S):
-        raise StackError(f"processes that do not end: {[pid for pid in pids if child_process.is_alive(*pid)]}")
+    if not _wait(lambda: not any(child_process.is_alive(*pid) for pid in left), GRACE_S):
+        raise StackError(f"processes that do not end: {[pid for pid, _ in left]}")
     state_file(config).unlink(missing_ok=True)
-    return running or bool(left)
+    return bool(left)
 
 
 def _entries(state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -212,5 +218,8 @@ def lag() -> dict[str, Any]:
     """How far each stage is behind; empty when that cannot be asked now."""
     command = [sys.executable, "-P", "-m", "stream_processors.lag", "--json"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
-    return dict(json.loads(run.stdout)) if run.returncode == 0 else {}
+    try:
+        run = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=LAG_TIMEOUT_S)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return {}
+    return dict(json.loads(run.stdout))
