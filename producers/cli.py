@@ -30,7 +30,7 @@ FAILED = 1
 CANNOT_DECIDE = 3
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic only in newer click
     """A date or time in ISO 8601; UTC when it names no zone."""
 
     name = "time"
@@ -115,7 +115,7 @@ def _micros(at: datetime) -> int:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-class Speed(click.ParamType):
+class Speed(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic only in newer click
     """How many times faster than it happened; `max` is as fast as it goes (None)."""
 
     name = "speed"
