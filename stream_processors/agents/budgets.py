@@ -226,7 +226,7 @@ def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     if not batches:
         return []
     table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.to_batches(max_chunksize=MESSAGE_ENTRIES)
+    return list(table.to_batches(max_chunksize=MESSAGE_ENTRIES))
 
 
 def _positions(shard: Shard) -> list[dict[str, str | int]]:
