@@ -16,13 +16,13 @@ from local.ledger import Measured, measure
 from local.live_view import live_view
 from local.processes import NAMES
 
-EVENTS = 225_000
-EVENTS_PER_S = 5_000
+EVENTS = 160_000
+EVENTS_PER_S = 4_000
 DASHBOARDS = ("superset-provision", "superset")
 PIPELINE = tuple(name for name in NAMES if name not in DASHBOARDS)
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 POLL_S = 1.0
-LANDING_S = 30.0  # how long the view goes on after the last event was sent
+LANDING_S = 120.0  # how long the view goes on after the last event was sent
 WAIT_S = 120
 
 
