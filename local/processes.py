@@ -109,7 +109,7 @@ def process_table(config: Config, values: Mapping[str, str]) -> list[Process]:
             after=("migrate",),
             ready=(EXIT,),
             environment=dashboards,
-            start_timeout_s=180,
+            start_timeout_s=600,
         ),
         Process(
             "superset",

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def main():
         print("Superset is as it should be: nothing to do.")
         return
     home.mkdir(parents=True, exist_ok=True)
-    _provision()
+    if database.exists() or "TOLLBOOK_SUPERSET_DATABASE_URI" in os.environ:
+        _provision()
+    else:
+        _provision_new(database)
     if database.exists():  # metadata elsewhere may vanish without our knowing: no mark, look again next time
         mark.write_text(_fingerprint())
     print("Superset is provisioned.")
@@ -44,6 +48,29 @@ def _fingerprint():
     secret = os.environ["TOLLBOOK_SUPERSET_ADMIN_PASSWORD"] + superset_config.SECRET_KEY
     parts = [importlib.metadata.version("apache-superset"), superset_config.ZONE, secret]
     return hashlib.sha256("\0".join(parts + [path.read_text() for path in files]).encode()).hexdigest()
+
+
+def _provision_new(database):
+    """A new SQLite file is finished beside its place: SQLite cannot resume a migration that was interrupted.
+
+    Until then nothing is lost with it, so it need not reach the disk at every step: that is most of the time.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    scratch = database.with_suffix(".new")
+    scratch.unlink(missing_ok=True)
+    os.environ["TOLLBOOK_SUPERSET_DATABASE_URI"] = f"sqlite:///{scratch}"
+    event.listen(Engine, "connect", _in_memory_journal)
+    _provision()
+    with scratch.open("rb") as finished:
+        os.fsync(finished.fileno())
+    scratch.replace(database)
+
+
+def _in_memory_journal(connection, _):
+    if isinstance(connection, sqlite3.Connection):
+        connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")
 
 
 def _provision():

@@ -49,7 +49,7 @@ def _free_port() -> int:
 
 def _run(environment: dict[str, str], *arguments: str) -> None:
     done = subprocess.run(
-        [TOLLBOOK, *arguments], env=environment, capture_output=True, text=True, timeout=280, check=False
+        [TOLLBOOK, *arguments], env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -10,6 +10,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from playwright.sync_api import Locator, Page, expect
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for Superset to be made
+
 SCREENSHOT = Path(__file__).parents[2] / "docs" / "images" / "dashboard.png"
 CHART_COUNT = 11
 PATIENCE_MS = 30_000

@@ -9,6 +9,8 @@ import yaml
 from clickhouse_connect.driver.client import Client
 from rest import Rest
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for Superset to be made
+
 ASSETS = Path(__file__).parents[2] / "superset" / "assets"
 CHARTS = sorted(path.stem for path in (ASSETS / "charts").glob("*.yaml"))
 DATASETS = sorted(path.stem for path in (ASSETS / "datasets").rglob("*.yaml"))
