@@ -59,6 +59,8 @@ TOPICS = (
     Topic(BLOCKS, "priced blocks (Arrow), the chain", 400 * DAY_MS, max_message_bytes=16 << 20),
     Topic(PARTIALS, "window entries (Arrow), rollup to budgets", DAY_MS, max_message_bytes=16 << 20),
     Topic(WINDOWS, "window entries (Arrow), budgets to the warehouse", 7 * DAY_MS, max_message_bytes=16 << 20),
+    # A record of usage.alerts without the header `extends` (type `pipeline`: a stage that stands still) is outside the
+    # chain of its partition: readers that fold the chain pass it by, the sink lands it like any alert.
     Topic(ALERTS, "alerts, the chain that is also their state", 400 * DAY_MS, avro="alert.v1"),
     Topic(LIMITS, "newest limit of each budget and scope", cleanup="compact", avro="limit.v1"),
     Topic(BUDGETS, "dated history of each budget (JSON)", cleanup="compact", partitions=1),

@@ -156,7 +156,9 @@ class Chain:
         return produce(self._producer, BLOCKS, self.partition, encode_block(rows, rejects), {HEADER: header.to_bytes()})
 
 
-def produce(producer: Any, topic: str, partition: int, value: bytes, headers: dict[str, bytes], key: str = "") -> int:
+def produce(
+    producer: Any, topic: str, partition: int, value: bytes | None, headers: dict[str, bytes], key: str = ""
+) -> int:
     """One record, acknowledged; its offset."""
     offsets: list[int] = []
 

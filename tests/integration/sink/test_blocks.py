@@ -63,7 +63,8 @@ def test_half_an_insert_is_completed_and_the_rollups_with_it(quiet: Ledger) -> N
     quiet.start_sink("sink.before_blocks", wait=False)
     assert quiet.wait_for_death() == 9
     now = {"mutations_sync": 2}
-    quiet.warehouse.run(f"ALTER TABLE usage DELETE WHERE block_offset = {head} AND src_offset % 3 = 0", now)
+    block = f"src_partition = 1 AND block_offset = {head}"
+    quiet.warehouse.run(f"ALTER TABLE usage DELETE WHERE {block} AND src_offset % 3 = 0", now)
     quiet.warehouse.run("ALTER TABLE usage_hourly DELETE WHERE src_partition = 1 AND department = 'legal'", now)
     quiet.warehouse.run("ALTER TABLE usage_daily DELETE WHERE src_partition = 1 AND user = 'user3'", now)
     quiet.start_sink()
