@@ -7,7 +7,6 @@ budgets, which keep no table of their own.
 
 import asyncio
 import logging
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +15,14 @@ import numpy as np
 from faust.types.tuples import TP
 
 from schemas.block import BlockHeader, decode_block, to_ipc
-from schemas.calendar import Window, load_calendar
+from schemas.calendar import load_calendar
 from schemas.settings import Settings
 from schemas.topics import BLOCKS, PARTIALS
 from stream_processors import append, faults
 from stream_processors.core.chain import Chain
 from stream_processors.core.gcounter import PartitionTotals, Progress
 from stream_processors.core.rollup import HEADER, Touched, apply_block, everything, merged, partial_messages
-from stream_processors.core.scopes import Ids, ScopeIndex
+from stream_processors.core.scopes import ScopeIndex
 from stream_processors.core.shards import (
     SHARDS,
     Ahead,
@@ -70,7 +69,8 @@ class Partition:
     sent: int = -1  # block offset of the last message to budgets; -1: the next one is a snapshot
     snapshot_at: float = 0.0
     introduced: bool = False  # budgets have had a snapshot since the assignment
-    dirty: dict[Window, set[int]] = field(default_factory=lambda: defaultdict(set))
+    dirty: Touched = field(default_factory=list)
+    leaving: list[bytes] = field(default_factory=list)  # of what ended before the last snapshot
     tombstones: list[bytes] = field(default_factory=list)
     stale: list[bytes] = field(default_factory=list)  # what was in the table before it was rebuilt
 
@@ -135,8 +135,7 @@ class Rollup:
             progress = partition.totals.progress
             sums = await asyncio.to_thread(ledger_sums, self._settings, self._calendar, progress)
             partition.totals = seed(progress, sums, self._calendar, self._index)
-            for window in partition.totals.windows:
-                partition.dirty[window].update(range(SHARDS))
+            partition.dirty = everything(partition.totals)
             partition.seeded = True
             log.info("partition %s: seeded from the ledger at block %s", progress.src_partition, progress.block_offset)
 
@@ -161,8 +160,7 @@ class Rollup:
             )
             cause = rows.column("event_id")[-1].as_py() if rows.num_rows else cause
         touched = merged(touched)
-        for held, ids in touched:
-            partition.dirty[held.window].update(np.unique(shard_of(self._index, ids)).tolist())
+        partition.dirty += touched
         self._held.append((batch, await self._send(partition, touched, cause)))
         faults.crash("rollup.sent")
 
@@ -177,6 +175,9 @@ class Rollup:
         if partition.sent < 0 or now > partition.snapshot_at + SNAPSHOT_S:
             partition.sent, partition.snapshot_at, partition.introduced = -1, now, True
             touched = everything(partition.totals)
+            # What has ended leaves the table one snapshot later: by then its last entries have long arrived.
+            partition.tombstones += partition.leaving
+            partition.leaving = _keys_of_ended(partition.totals)
         since, partition.sent = partition.sent, partition.totals.progress.block_offset
         messages = [
             (target, to_ipc(entries), header.to_bytes())
@@ -211,7 +212,7 @@ class Rollup:
                 self._app.consumer.ack(batch)
 
     def _writes(self, partition: Partition) -> list[tuple[int, bytes, bytes | None]]:
-        """Shards that changed, progress behind them, then tombstones of what the last progress record let go.
+        """Shards that changed, progress behind them, then tombstones of what has ended.
 
         Before them all, tombstones of a table that is being rebuilt.
         """
@@ -221,20 +222,14 @@ class Rollup:
         data = self._table.data.data
         stale, partition.stale = partition.stale, []
         writes: list[tuple[int, bytes, bytes | None]] = [(number, key, None) for key in stale]
-        dirty, partition.dirty = partition.dirty, defaultdict(set)
-        for window, shards in dirty.items():
-            if window in partition.totals.windows:
-                ids: Ids = np.array(sorted(shards), np.int64)
-                for key, value in encode_shards(partition.totals, window, ids, self._index):
-                    writes.append((number, key, value))
+        dirty, partition.dirty = partition.dirty, []
+        for held, ids in merged(dirty):
+            shards = np.unique(shard_of(self._index, ids))
+            for key, value in encode_shards(partition.totals.progress, held, shards, self._index):
+                writes.append((number, key, value))
         writes.append((number, progress_key(number), encode_progress(partition.totals)))
-        rewritten = {key for _, key, _ in writes}
-        writes += [(number, key, None) for key in partition.tombstones if key in data and key not in rewritten]
-        partition.tombstones = [
-            shard_key(number, window, segment, shard)
-            for window, segment in partition.totals.take_forgotten()
-            for shard in range(SHARDS)
-        ]
+        writes += [(number, key, None) for key in partition.tombstones if key in data]
+        partition.tombstones = []
         for _, key, written in writes:
             if written is None:
                 data.pop(key, None)
@@ -247,6 +242,13 @@ class Rollup:
         return partition.totals.progress.block_offset < 0 or (
             held is not None and position_of(held) == partition.totals.progress.block_offset
         )
+
+
+def _keys_of_ended(totals: PartitionTotals) -> list[bytes]:
+    number = totals.progress.src_partition
+    return [
+        shard_key(number, held.window, held.segment, shard) for held in totals.take_ended() for shard in range(SHARDS)
+    ]
 
 
 def _chain_at(progress: Progress) -> Chain:
@@ -264,8 +266,8 @@ def install(app: SequencedApp, settings: Settings) -> Rollup:
     async def add_up(stream: Any) -> None:
         await app.turns(stream, rollup.turn)
 
-    @app.timer(FLUSH_S)
+    @app.task
     async def flush() -> None:
-        await app.guarded(rollup.flush())
+        await app.repeatedly(rollup.flush, FLUSH_S)
 
     return rollup

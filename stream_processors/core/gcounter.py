@@ -99,7 +99,7 @@ class PartitionTotals:
     windows: dict[Window, WindowTotals] = field(default_factory=dict)
     sealed: set[tuple[str, int]] = field(default_factory=set)  # (kind, start) forgotten at least once
     unknown_before: int = -1  # chain clock of a seed: windows let go by then may have earlier segments
-    _let_go: list[tuple[Window, int]] = field(default_factory=list)
+    ended: list[WindowTotals] = field(default_factory=list)  # let go, but not yet taken out of the table
 
     def open(self, window: Window, block_offset: int, clock: int) -> WindowTotals:
         """The window's totals in memory, a new segment when there are none."""
@@ -115,17 +115,17 @@ class PartitionTotals:
         """Let go of what the chain's clock says is over."""
         over = [w for w, totals in self.windows.items() if forgotten(w, totals.opened_at, clock)]
         for window in over:
-            self.let_go(window, self.windows.pop(window).segment)
+            self.end(window)
 
-    def let_go(self, window: Window, segment: int) -> None:
-        """A segment has ended: what it counted stands, and is not ours to keep any more."""
+    def end(self, window: Window) -> None:
+        """Seal the segment of a window: what it counted stands, and nothing is added to it any more."""
         self.sealed.add((window.kind, window.start))
-        self._let_go.append((window, segment))
+        self.ended.append(self.windows.pop(window))
 
-    def take_forgotten(self) -> list[tuple[Window, int]]:
-        """Segments that were let go since the last call."""
-        gone, self._let_go = self._let_go, []
-        return gone
+    def take_ended(self) -> list[WindowTotals]:
+        """Segments that have ended since the last call."""
+        ended, self.ended = self.ended, []
+        return ended
 
 
 def measures_of(rows: pa.RecordBatch) -> Values:

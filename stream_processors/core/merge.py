@@ -49,10 +49,12 @@ class ShardTotals:
         groups = [group for batch in batches for group in _groups(batch, self.index)]
         if header.since >= 0 and any(self._is_news(header, window, segment) for window, segment, _, _ in groups):
             return {}
+        for window in {window for window, segment, _, _ in groups if segment == SEED}:
+            self._replace(window, header, {segment for other, segment, _, _ in groups if other == window})
         touched: dict[Window, list[Ids]] = {}
         for window, segment, ids, values in groups:
             part = (header.src_partition, segment)
-            self._part(window, part, header.block_offset).put(ids, values)
+            self._part(window, part).put(ids, values)
             self._touched_at[window] = max(self._touched_at.get(window, 0), header.clock)
             self._dirty.setdefault((window, part), []).append(ids)
             touched.setdefault(window, []).append(ids)
@@ -79,11 +81,15 @@ class ShardTotals:
         """A seed that no snapshot has brought: these entries are only some of its scopes."""
         return segment == SEED and (header.src_partition, SEED) not in self._parts.get(window, {})
 
-    def _part(self, window: Window, part: Part, block_offset: int) -> WindowTotals:
+    def _replace(self, window: Window, header: PartialHeader, arriving: set[int]) -> None:
+        """A seed takes the place of the segments that it was summed from; one that came after it arrives with it."""
+        parts = self._parts.get(window, {})
+        for part in [p for p in parts if p[0] == header.src_partition and p[1] not in arriving]:
+            if part[1] <= header.block_offset:
+                del parts[part]
+
+    def _part(self, window: Window, part: Part) -> WindowTotals:
         parts = self._parts.setdefault(window, {})
-        if part[1] == SEED:  # replaces the segments that it was summed from
-            for other in [p for p in parts if p[0] == part[0] and SEED < p[1] <= block_offset]:
-                del parts[other]
         held = parts.get(part)
         if held is None:
             held = parts[part] = WindowTotals(window, part[1], 0, whole=True)

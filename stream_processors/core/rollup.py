@@ -64,8 +64,8 @@ def _already_counted(
 
 
 def everything(totals: PartitionTotals) -> Touched:
-    """All there is in memory, for a snapshot."""
-    return [(held, held.scopes[: held.size]) for held in totals.windows.values()]
+    """All there is in memory, for a snapshot; also what ended lately, which may never have arrived."""
+    return [(held, held.scopes[: held.size]) for held in (*totals.windows.values(), *totals.ended)]
 
 
 def merged(touched: Touched) -> Touched:

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from schemas.calendar import Window
-from stream_processors.core.gcounter import WIDTH, PartitionTotals, Progress, WindowTotals
+from stream_processors.core.gcounter import SEED, WIDTH, PartitionTotals, Progress, WindowTotals
 from stream_processors.core.scopes import Ids, ScopeIndex
 
 SHARDS = 16
@@ -86,10 +86,9 @@ def encode_progress(totals: PartitionTotals) -> bytes:
 
 
 def encode_shards(
-    totals: PartitionTotals, window: Window, shards: Ids, index: ScopeIndex
+    progress: Progress, held: WindowTotals, shards: Ids, index: ScopeIndex
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of some shards of a window."""
-    held = totals.windows[window]
+    """Keys and values of some shards of a window's segment."""
     scopes = held.scopes[: held.size]
     shard_of_row = shard_of(index, scopes)
     for shard in shards.tolist():
@@ -98,11 +97,11 @@ def encode_shards(
         header = {
             "opened_at": held.opened_at,
             "whole": held.whole,
-            "end": window.end,
+            "end": held.window.end,
             "scopes": [(index.kinds[i], index.organizations[i], index.names[i]) for i in ids],
         }
-        value = _pack(totals.progress.block_offset, header, held.values[rows].tobytes())
-        yield shard_key(totals.progress.src_partition, window, held.segment, shard), value
+        value = _pack(progress.block_offset, header, held.values[rows].tobytes())
+        yield shard_key(progress.src_partition, held.window, held.segment, shard), value
 
 
 class UnsoundTableError(Exception):
@@ -114,7 +113,8 @@ def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[
 
     A crash in the middle of a flush leaves some shards written at a later block than the progress record. They are
     right as they are, so the blocks up to there must not be added to them again: `Ahead` says which. A segment that
-    such a block opened is left out: it is counted again whole.
+    such a block opened is left out: it is counted again whole. What has ended but is still there comes back too, and
+    ends again with the next block: its last entries may never have arrived.
     """
     marker = table.get(progress_key(partition))
     if marker is None:
@@ -129,7 +129,6 @@ def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[
     positions: Ahead = {}
     for shard in sorted((s for s in shards if s.segment <= block_offset), key=lambda s: s.segment):
         _put_back(shard, totals, positions, index)
-    totals.forget(totals.progress.clock)  # their tombstones may not have been written
     return totals, {place: position for place, position in positions.items() if position > block_offset}
 
 
@@ -156,9 +155,9 @@ def _put_back(shard: _Shard, totals: PartitionTotals, positions: Ahead, index: S
     window, fields = shard.window, shard.fields
     held = totals.windows.get(window)
     if held is not None and held.segment < shard.segment:
-        if max(position for (other, _), position in positions.items() if other == window) >= shard.segment:
-            raise UnsoundTableError(f"{window}: segments {held.segment} and {shard.segment} overlap")
-        totals.let_go(window, held.segment)
+        if held.segment == SEED and any(w == window and at >= shard.segment for (w, _), at in positions.items()):
+            raise UnsoundTableError(f"{window}: segment {shard.segment} is older than its seed")
+        totals.end(window)
         held = None
     if held is None:
         held = totals.windows[window] = WindowTotals(window, shard.segment, fields["opened_at"], fields["whole"])

@@ -1,0 +1,280 @@
+"""What lands of the windows is exactly the rows at its position, whatever becomes of the messages on the way."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rollup_worker import SHARDS_OF_BUDGETS, Message, Worker, named, rebuilt
+from warehouse_model import Warehouse, added
+from window_chains import DAY, HOUR, START, Block, Chain, Sums, Where, chains, model, row_of, without_zeros
+
+from schemas.arrow import WINDOW_ENTRIES
+from schemas.block import BlockHeader, from_ipc, to_ipc
+from schemas.calendar import Calendar
+from stream_processors.core import rollup
+from stream_processors.core.gcounter import SEED, PartitionTotals, Progress
+from stream_processors.core.merge import ShardTotals
+from stream_processors.core.rollup import PartialHeader
+from stream_processors.core.scopes import ScopeIndex
+
+UTC = Calendar()
+PAIRS = st.sampled_from([UTC, Calendar("Europe/Berlin")]).flatmap(
+    lambda calendar: st.tuples(chains(0, calendar), chains(1, calendar))
+)
+
+
+class Budgets:
+    """Every shard of the budgets agent as far as windows go, the ledger behind it."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.shards = [ShardTotals(ScopeIndex()) for _ in range(SHARDS_OF_BUDGETS)]
+        self.warehouse = warehouse
+
+    def hear(self, message: Message) -> None:
+        target, entries, header = message
+        header = PartialHeader.from_headers([("progress", header.to_bytes())])
+        self.shards[target].apply(header, from_ipc(to_ipc(entries)))
+
+    def flush(self) -> None:
+        for shard in self.shards:
+            for entries in shard.take_changed():
+                assert entries.schema.equals(WINDOW_ENTRIES)
+                self.warehouse.insert(entries)
+
+    def complete(self) -> dict[int, int]:
+        """By source partition, the block up to which every shard has counted."""
+        parts = set.intersection(*(set(shard.watermarks) for shard in self.shards))
+        return {part: min(shard.watermarks[part].block_offset for shard in self.shards) for part in parts}
+
+    def totals(self) -> dict[Where, Sums]:
+        """Of the windows that are known to be whole."""
+        return {
+            place: sums
+            for shard in self.shards
+            for window, ids in shard.everything().items()
+            if shard.whole(window)
+            for place, sums in named(window.kind, window.start, ids, shard.totals(window, ids), shard.index)
+            if any(sums)
+        }
+
+
+def everything_of(pair: Sequence[Chain]) -> dict[Where, Sums]:
+    return without_zeros(added(model(chain.blocks, chain.calendar) for chain in pair))
+
+
+def finish(workers: Sequence[Worker], budgets: Budgets) -> None:
+    for worker in workers:
+        for message in worker.messages(worker.turn(99), snapshot=True):
+            budgets.hear(message)
+    budgets.flush()
+
+
+def check_whole_windows(budgets: Budgets, expected: dict[Where, Sums]) -> None:
+    found = budgets.totals()
+    whole = {place[:2] for place in found}
+    assert found == {place: sums for place, sums in expected.items() if place[:2] in whole}
+
+
+@pytest.fixture(autouse=True)
+def _small_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns of several messages, without thousands of scopes."""
+    monkeypatch.setattr(rollup, "MESSAGE_ENTRIES", 7)
+
+
+STEPS = st.lists(
+    st.sampled_from(["turn", "turn", "snapshot", "restart", "reset", "hear", "hear", "flush"]), max_size=24
+)
+
+
+@given(PAIRS, STEPS, st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=100)
+def test_whatever_becomes_of_the_messages_entries_are_the_rows_at_their_position(
+    pair: tuple[Chain, Chain], steps: list[str], random: Any
+) -> None:
+    """Late, repeated, lost, interleaved over partitions, cut off in a turn, sent again from an older position."""
+    warehouse = Warehouse()
+    budgets = Budgets(warehouse)
+    changelogs: list[list[Any]] = [[], []]
+    workers = [Worker(chain, {}, part) for part, chain in enumerate(pair)]
+    wires: list[list[Message]] = [[], []]
+    for step in steps:
+        part = random.randint(0, 1)
+        worker, wire = workers[part], wires[part]
+        if step == "turn":
+            wire += worker.messages(worker.turn(random.randint(1, 3)))
+        elif step == "snapshot":  # minutes after the one before it: by then all has arrived
+            for message in wire:
+                budgets.hear(message)
+            budgets.flush()
+            wires[part] = worker.messages(worker.turn(random.randint(1, 3)), snapshot=True)
+        elif step in ("restart", "reset"):
+            for part in [part] if step == "restart" else [0, 1]:
+                writes = workers[part].flush()
+                changelogs[part] += writes[: random.randint(0, len(writes))]
+                workers[part] = Worker(pair[part], rebuilt(changelogs[part]), part)
+                del wires[part][random.randint(0, len(wires[part])) :]
+            if step == "reset":  # budgets have no table: they begin anywhere behind what they had heard
+                budgets = Budgets(warehouse)
+                wires = [wire[random.randint(0, len(wire)) :] for wire in wires]
+        elif step == "hear":
+            heard = random.randint(0, len(wire))
+            for message in wire[:heard]:
+                budgets.hear(message)
+                if random.random() < 0.1:
+                    budgets.hear(message)
+            del wire[: random.choice([heard, heard, heard // 2])]
+        else:
+            budgets.flush()
+            assert warehouse.differences(dict(enumerate(pair)), budgets.complete()) == []
+    for message in [message for wire in wires for message in wire]:
+        budgets.hear(message)
+    finish(workers, budgets)
+    assert warehouse.differences(dict(enumerate(pair)), budgets.complete()) == []
+    assert without_zeros(warehouse.windows()) == everything_of(pair)
+    check_whole_windows(budgets, everything_of(pair))
+
+
+# ---- seeding
+
+
+def seeded(chain: Chain, position: int, worker: Worker) -> PartitionTotals:
+    """As the ledger seeds: every window with rows, summed up to a landed block."""
+    [*_, newest] = chain.until(position)
+    header = newest.header
+    progress = Progress(header.src_partition, position, header.src_epoch, header.last_offset, header.booked_until)
+    totals = PartitionTotals(progress, unknown_before=progress.clock)
+    for place, sums in model(chain.until(position), chain.calendar).items():
+        kind, start, organization, scope_kind, scope = place
+        held = totals.open(chain.calendar.window(kind, start), SEED, progress.clock)
+        held.whole = True
+        rollup_entry(held, worker.index, (organization, scope_kind, scope), sums)
+    return totals
+
+
+def rollup_entry(held: Any, index: ScopeIndex, names: tuple[str, str, str], sums: Sums) -> None:
+    import numpy as np
+
+    from schemas.arrow import SCOPE_KINDS
+
+    organization, scope_kind, scope = names
+    number = index.id_of(SCOPE_KINDS.index(scope_kind), organization, scope)
+    held.put(np.array([number]), np.array([[*sums[:-1], sums[-1] >> 32, sums[-1] & 0xFFFF_FFFF]]))
+
+
+def restart_from_the_ledger(chain: Chain, position: int, changelog: list[Any]) -> Worker:
+    worker = Worker(chain, {})
+    totals = seeded(chain, position, worker)
+    worker.rebuild(totals, rebuilt(changelog))
+    return worker
+
+
+@given(chains(), st.lists(st.integers(1, 4), min_size=1, max_size=4), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=100)
+def test_seeded_totals_go_on_as_if_nothing_had_been_lost(chain: Chain, counts: list[int], random: Any) -> None:
+    """The table is lost again and again; earlier segments and seeds have landed, some beyond where a seed begins."""
+    warehouse = Warehouse()
+    changelog: list[Any] = []
+    worker = Worker(chain, {})
+    budgets = Budgets(warehouse)
+    for count in counts:
+        for turned in [worker.turn(1) for _ in range(count)]:
+            for message in worker.messages(turned):
+                budgets.hear(message)
+            if random.random() < 0.5:
+                budgets.flush()
+            if random.random() < 0.5:
+                changelog += worker.flush()
+        landed = [block.offset for block in chain.until(worker.position)]
+        if not landed:
+            continue
+        budgets = Budgets(warehouse)
+        worker = restart_from_the_ledger(chain, random.choice(landed), changelog)
+        writes = worker.flush()
+        changelog += writes[: random.choice([len(writes), random.randint(0, len(writes))])]
+        if random.random() < 0.5 and any(rebuilt(changelog).get(key) for key in [b"0|progress"]):
+            worker = Worker(chain, rebuilt(changelog))  # a crash after the seed
+    finish([worker], budgets)
+    assert without_zeros(warehouse.windows()) == everything_of([chain])
+    assert warehouse.differences({0: chain}, budgets.complete()) == []
+    check_whole_windows(budgets, everything_of([chain]))
+
+
+# ---- single stories
+
+
+def chain_of(*blocks: tuple[int, int, int | None]) -> Chain:
+    """Blocks of one row each: chain clock, instant of the row, cost."""
+    made = []
+    for number, (clock, occurred_at, cost) in enumerate(blocks):
+        row = row_of(occurred_at, "acme", ["sales", "ann", "p", "m"], 1, cost)
+        header = BlockHeader("e1", 0, number, number, number - 1, 1, 0, 0, 0, "p1", clock, clock)
+        made.append(Block(number, header, (row,)))
+    return Chain(UTC, tuple(made))
+
+
+def test_a_late_entry_opens_a_segment_and_the_window_is_not_judged_whole_again() -> None:
+    chain = chain_of((START, START, 5), (START + 49 * HOUR, START + 49 * HOUR, 1), (START + 50 * HOUR, START, 7))
+    warehouse, worker = Warehouse(), Worker(chain, {})
+    budgets = Budgets(warehouse)
+    for _ in chain.blocks:
+        for message in worker.messages(worker.turn(1)):
+            budgets.hear(message)
+        budgets.flush()
+    hour = UTC.window("hour", START)
+    assert sorted({segment for (place, _, segment) in warehouse.entries if place[:2] == ("hour", START)}) == [0, 2]
+    assert not any(shard.whole(hour) for shard in budgets.shards)
+    assert all(shard.whole(UTC.window("day", START)) for shard in budgets.shards)
+    assert warehouse.windows()["hour", START, "acme", "user", "ann"][-1] == 12
+
+
+def test_windows_of_an_import_of_old_months_stay_while_it_runs() -> None:
+    """Their end is long past, but other partitions may still add to them."""
+    old = START - 400 * DAY
+    chain = chain_of((START, old, 5), (START + HOUR, START, 1), (START + 2 * HOUR, old, 7))
+    worker = Worker(chain, {})
+    budgets = Budgets(Warehouse())
+    for _ in chain.blocks:
+        for message in worker.messages(worker.turn(1)):
+            budgets.hear(message)
+        budgets.flush()
+    assert budgets.totals()["hour", old, "acme", "user", "ann"][-1] == 12
+
+
+def test_a_window_that_was_let_go_is_not_judged_by_the_partitions_that_come_late() -> None:
+    """One partition let go of it before budgets started; another, idle since, still has it in memory."""
+    first = chain_of((START, START, 5), *((START + hours * HOUR, START + 60 * HOUR, 1) for hours in (60, 61, 62)))
+    header = BlockHeader("e1", 1, 0, 0, -1, 1, 0, 0, 0, "p1", START, START)
+    late = Chain(UTC, (Block(0, header, first.blocks[0].rows),))
+    worker = Worker(first, {})
+    changelog: list[Any] = []
+    for _ in first.blocks:
+        worker.messages(worker.turn(1), snapshot=True)
+        changelog += worker.flush()
+    budgets = Budgets(Warehouse())
+    for each in (Worker(first, rebuilt(changelog)), Worker(late, {}, 1)):
+        for message in each.messages(each.turn(1)):
+            budgets.hear(message)
+    assert not any(shard.whole(UTC.window("hour", START)) for shard in budgets.shards)
+
+
+def test_a_window_that_budgets_let_go_of_is_never_judged_again() -> None:
+    chain = chain_of((START, START, 5), (START + 80 * HOUR, START + 80 * HOUR, 1))
+    budgets = Budgets(Warehouse())
+    worker = Worker(chain, {})
+    for _ in chain.blocks:
+        for message in worker.messages(worker.turn(1)):
+            budgets.hear(message)
+        budgets.flush()
+    for message in worker.messages([], snapshot=True):
+        budgets.hear(message)
+    hour = UTC.window("hour", START)
+    assert not any(shard.whole(hour) for shard in budgets.shards)
+
+
+def test_the_header_survives_its_bytes_and_its_absence_is_named() -> None:
+    header = PartialHeader(1, 7, "e", 9, START, 3, 2, True, [("hour", START)], "é")
+    assert PartialHeader.from_headers([("x", b""), ("progress", header.to_bytes())]) == header
+    with pytest.raises(ValueError, match="without a `progress` header"):
+        PartialHeader.from_headers([("x", b"")])
