@@ -25,7 +25,7 @@ class Process:
     after: tuple[str, ...] = ()
     ready: tuple[str, ...] = (FILE,)
     environment: Mapping[str, str] = field(default_factory=dict)
-    start_timeout_s: int = 60
+    start_timeout_s: int = 120
 
     @property
     def is_step(self) -> bool:
@@ -117,7 +117,7 @@ def process_table(config: Config, values: Mapping[str, str]) -> list[Process]:
             after=("superset-provision",),
             ready=(f"{at['superset']}/health",),
             environment=dashboards,
-            start_timeout_s=120,
+            start_timeout_s=180,
         ),
     ]
 

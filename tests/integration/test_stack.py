@@ -64,7 +64,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def gone(pid: int) -> bool:
@@ -96,8 +96,8 @@ def test_killed_process_is_restarted(
 ) -> None:
     before = read_status(up)
     os.kill(pids(before)[name], signal.SIGKILL)
-    wait_for(lambda: pids(read_status(up))[name] not in (None, pids(before)[name]), timeout_s=30)
-    wait_for(lambda: run_tollbook(up, "status").returncode == 0, timeout_s=60)
+    wait_for(lambda: pids(read_status(up))[name] not in (None, pids(before)[name]), timeout_s=60)
+    wait_for(lambda: run_tollbook(up, "status").returncode == 0, timeout_s=150)
     counts = {entry["name"]: entry["restarts"] for entry in read_status(up)["processes"]}
     earlier = {entry["name"]: entry["restarts"] for entry in before["processes"]}
     assert counts == earlier | {name: earlier[name] + 1}
@@ -200,7 +200,7 @@ def test_foreground_up_stops_everything_at_interrupt(
         [TOLLBOOK, "up", *WITHOUT], env=os.environ | environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        wait_for(lambda: run_tollbook(environment, "status").returncode == 0, timeout_s=60)
+        wait_for(lambda: run_tollbook(environment, "status").returncode == 0, timeout_s=150)
         running = pids(read_status(environment))
         foreground.send_signal(signal.SIGINT)
         foreground.communicate(timeout=60)
