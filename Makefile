@@ -1,6 +1,6 @@
 # `make demo` shows everything, `make test` proves it. A Python 3.11 or 3.12 is all a machine needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint faults bench clean
+.PHONY: help install demo test test-fast lint docs faults bench clean
 
 PYTHON ?= python3
 UV := uv==0.13.9
@@ -25,7 +25,7 @@ demo: install ## Start everything, replay a working day, prove the numbers, show
 	$(BIN)/tollbook demo $(ARGS)
 
 test: install ## Every test but the fault campaign, on the real parts
-	$(BIN)/pytest --ignore=tests/faults $(ARGS)
+	$(BIN)/pytest -m "not campaign" $(ARGS)
 
 test-fast: install ## Unit and contract tests: under a minute, nothing is started
 	$(BIN)/pytest tests/unit tests/contract $(ARGS)
@@ -35,8 +35,11 @@ lint: install ## Style and strict types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: install ## Write docs/cli.md anew from the commands' own help
+	$(BIN)/python docs/cli_page.py > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+
 faults: install ## The fault campaign: kills, outages and planted faults under load
-	$(BIN)/pytest tests/faults $(ARGS)
+	$(BIN)/pytest -m campaign tests/faults $(ARGS)
 
 bench: install ## Measure the pipeline on this machine
 	$(BIN)/python -m benchmarks $(ARGS)

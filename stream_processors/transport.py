@@ -266,14 +266,16 @@ class SequencedApp(faust.App):  # type: ignore[misc]
                 self.stop_on(error)
             self.consumer.processed(batch)
 
-    async def guarded(self, work: Awaitable[None]) -> None:
-        """Run a timer's work; its failure ends the process as a turn's does."""
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self.stop_on(error)
+    async def repeatedly(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        """Do the same thing again and again, with pauses; its failure ends the process as a turn's does."""
+        while not self.should_stop:
+            await self.sleep(pause_s)
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                self.stop_on(error)
 
     def stop_on(self, error: BaseException | None) -> None:
         """End the process on an error that a restart may heal."""

@@ -250,8 +250,8 @@ def install(app: SequencedApp, settings: Settings) -> Budgets:
     async def watch(stream: Any) -> None:
         await app.turns(stream, budgets.turn)
 
-    @app.timer(FLUSH_S)
+    @app.task
     async def flush() -> None:
-        await app.guarded(budgets.flush())
+        await app.repeatedly(budgets.flush, FLUSH_S)
 
     return budgets
