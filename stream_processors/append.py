@@ -19,7 +19,9 @@ class LostError(Exception):
     """Another writer owns the chain now: stop, and let the owner go on."""
 
 
-async def send(app: Any, topic: str, key: bytes | None, value: bytes | None, partition: int, headers: Headers = ()) -> Any:
+async def send(
+    app: Any, topic: str, key: bytes | None, value: bytes | None, partition: int, headers: Headers = ()
+) -> Any:
     """Queue a record; returns the future of its acknowledgement, which must be awaited."""
     return await app.producer.send(topic, key, value, partition, None, list(headers))
 
