@@ -26,10 +26,14 @@ class BlockFeed:
     doubtful_until: int = NOTHING  # blocks up to this offset may be in ClickHouse already
     halted: bool = False
     pending: list[Block] = field(default_factory=list)
+    pending_rows: int = 0
+    pending_bytes: int = 0  # encoded, as they came
 
     def take(self, message: Any) -> None:
         """Adds the block when it extends the chain. Raises HoleError, or ValueError for what is no block."""
         offset = message.offset()
+        if offset < self.position:
+            return
         header = BlockHeader.from_headers(message.headers())
         if header.src_partition != self.partition:
             raise ValueError(f"block at {offset}: src_partition = {header.src_partition}: must be {self.partition}")
@@ -38,19 +42,13 @@ class BlockFeed:
             if not (rows.schema.equals(USAGE_ROWS) and rejects.schema.equals(REJECT_ROWS)):
                 raise ValueError(f"block at {offset}: its columns are not those of schemas.arrow")
             self.pending.append(Block(offset, header, rows, rejects))
+            self.pending_rows += header.row_count + header.reject_count
+            self.pending_bytes += len(message.value())
         self.position = offset + 1
 
     @property
     def doubtful(self) -> bool:
         return bool(self.pending) and self.pending[0].offset <= self.doubtful_until
-
-    @property
-    def rows_pending(self) -> int:
-        return sum(block.rows.num_rows + block.rejects.num_rows for block in self.pending)
-
-    @property
-    def bytes_pending(self) -> int:
-        return sum(block.rows.nbytes + block.rejects.nbytes for block in self.pending)
 
     def planned(self) -> tuple[int, str]:
         """The commit from before the insert: the first block not landed, and what is being inserted."""
@@ -59,7 +57,11 @@ class BlockFeed:
     def landed(self) -> None:
         if self.pending:
             self.place = place_after(self.pending[-1])
-            self.pending.clear()
+        self.drop()
+
+    def drop(self) -> None:
+        self.pending.clear()
+        self.pending_rows = self.pending_bytes = 0
 
     def settled(self) -> tuple[int, str]:
         """The commit of all that was read, when nothing is pending."""
@@ -79,6 +81,8 @@ class EntryFeed:
     pending: list[Record] = field(default_factory=list)
 
     def take(self, message: Any) -> None:
+        if message.offset() < self.position:
+            return
         record = Record(message)
         if self._accepts(record):
             self.pending.append(record)
@@ -94,6 +98,9 @@ class EntryFeed:
         return True
 
     def landed(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
         self.pending.clear()
 
     def settled(self) -> tuple[int, str]:

@@ -144,7 +144,6 @@ def _applied(warehouse: Warehouse) -> dict[int, tuple[str, str]]:
     return {row["number"]: (row["name"], row["sha256"]) for row in rows}
 
 
-
 def _record(migration: Migration) -> pa.RecordBatch:
     row = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
     return pa.RecordBatch.from_pylist([row])

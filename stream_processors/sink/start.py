@@ -52,15 +52,14 @@ def begin(feed: BlockFeed, warehouse: Warehouse, reader: LogReader) -> None:
 
     Raises AwayError; ValueError when blocks are gone that have not landed, or the log is not what was planned.
     """
-    feed.pending.clear()
+    feed.drop()
     if feed.place.head >= 0 and not _block_before(warehouse, feed.partition, feed.place.head + 1, feed.place.head):
         log.warning("%s[%d]: block %d is not in ClickHouse: reads again", BLOCKS, feed.partition, feed.place.head)
         feed.place, feed.known = Place(), False
         feed.position, _ = reader.bounds(BLOCKS, feed.partition)
-    if not feed.known:
-        feed.doubtful_until = _newest(warehouse, feed.partition)
-        if feed.position > 0:
-            feed.place = _place_before(warehouse, feed)
+    if not feed.known and feed.position > 0:
+        feed.place = _place_before(warehouse, feed)
+    feed.doubtful_until = _newest(warehouse, feed.partition, feed.place.head)
     feed.chain = Chain(feed.place.head, feed.place.epoch, feed.place.next_offset)
     if feed.place.plan:
         _read_planned(feed, reader)
@@ -75,7 +74,7 @@ def _read_planned(feed: BlockFeed, reader: LogReader) -> None:
             break
     if not feed.pending or plan_of(feed.pending) != plan:
         raise ValueError(f"the log from {feed.committed[0]} to {plan.last_block} is not what was planned: {plan}")
-    feed.doubtful_until = plan.last_block
+    feed.doubtful_until = max(feed.doubtful_until, plan.last_block)
     feed.place = replace(feed.place, plan=None)
 
 
@@ -99,12 +98,13 @@ def _block_before(warehouse: Warehouse, partition: int, end: int, start: int) ->
     return rows
 
 
-def _newest(warehouse: Warehouse, partition: int) -> int:
-    """Offset of the newest block of which anything is in ClickHouse."""
+def _newest(warehouse: Warehouse, partition: int, head: int) -> int:
+    """Offset of the newest block after `head` of which anything is in ClickHouse: a commit may be older than that."""
     tables = " UNION ALL ".join(
-        f"SELECT maxOrNull(block_offset) AS newest FROM {table} WHERE src_partition = {{partition:Int32}}"  # noqa: S608
+        f"SELECT maxOrNull(block_offset) AS newest FROM {table} "  # noqa: S608 -- our own names
+        "WHERE src_partition = {partition:Int32} AND block_offset > {head:Int64}"
         for table in ("usage", "rejected", "blocks")
     )
-    found = warehouse.select(f"SELECT maxOrNull(newest) AS newest FROM ({tables})", partition=partition)  # noqa: S608
-    newest = found.column("newest")[0].as_py()
+    sql = f"SELECT maxOrNull(newest) AS newest FROM ({tables})"  # noqa: S608 -- our own names
+    newest = warehouse.select(sql, partition=partition, head=head).column("newest")[0].as_py()
     return NOTHING if newest is None else int(newest)

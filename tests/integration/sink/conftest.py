@@ -101,11 +101,21 @@ class Ledger:
 
     def planned(self, partition: int) -> bool:
         """Whether the sink's commit says that it is inserting."""
+        place = decode(self.committed(partition).metadata)
+        return place is not None and place.plan is not None
+
+    def committed(self, partition: int) -> TopicPartition:
+        """Offset and metadata of the sink's commit."""
         consumer = Consumer({"bootstrap.servers": self.settings.kafka, "group.id": "tollbook-sink"})
         [found] = consumer.committed([TopicPartition(BLOCKS, partition)], timeout=10)
         consumer.close()
-        place = decode(found.metadata)
-        return place is not None and place.plan is not None
+        return found
+
+    def commit(self, place: TopicPartition) -> None:
+        """Sets the sink's commit, which no member may hold meanwhile."""
+        consumer = Consumer({"bootstrap.servers": self.settings.kafka, "group.id": "tollbook-sink"})
+        consumer.commit(offsets=[place], asynchronous=False)
+        consumer.close()
 
     def wait_landed(self, partitions: range = range(4)) -> None:
         """Returns when the last block of each chain is in table `blocks`."""

@@ -99,6 +99,24 @@ def test_forgotten_offsets_double_nothing(quiet: Ledger) -> None:
     quiet.assert_exact()
 
 
+def test_a_commit_that_fell_back_doubles_nothing(quiet: Ledger) -> None:
+    """Offsets restored from an older copy: the blocks after them are in ClickHouse already."""
+    quiet.chains[1].append(70)
+    quiet.start_sink()
+    quiet.wait_landed()
+    quiet.stop_sink()
+    older = quiet.committed(1)
+    quiet.chains[1].append(70, rejects=1)
+    quiet.start_sink()
+    quiet.wait_landed()
+    quiet.stop_sink()
+    quiet.commit(older)
+    quiet.chains[1].append(70)
+    quiet.start_sink()
+    quiet.wait_landed()
+    quiet.assert_exact()
+
+
 def test_more_months_than_clickhouse_takes_by_default_are_one_insert(quiet: Ledger) -> None:
     chain = quiet.chains[0]
     start, span = chain.start, chain.span_us
