@@ -29,16 +29,18 @@ from stream_processors.budget_log import BudgetFollower
 from stream_processors.core import int128
 from stream_processors.core.alerts import EXTENDS, AlertBook, alert_record, limit_key, limit_record
 from stream_processors.core.budgets import Budget
-from stream_processors.core.merge import ShardTotals
+from stream_processors.core.merge import MARGIN_US, ShardTotals
 from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader
 from stream_processors.core.scopes import Ids, ScopeIndex
 from stream_processors.core.watch import Watch, amounts_in
-from stream_processors.core.windows import KEEP_US
+from stream_processors.core.windows import HOUR_US, KEEP_US
 from stream_processors.transport import Batch, SequencedApp
 
 log = logging.getLogger("tollbook.budgets")
 
 FLUSH_S = 1.0
+#: How long after its end a window's alerts are remembered: longer than any stage keeps the window itself.
+REMEMBER_US = max(KEEP_US.values()) + 2 * MARGIN_US
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Shard:
     limits: dict[tuple[str, int], Window] = field(default_factory=dict)  # (budget, scope) to be sent
     newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
+    forgot_at: int = 0  # chain clock
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def caught_up(self, partitions: int) -> bool:
@@ -63,6 +66,18 @@ class Shard:
         return len(marks) == partitions and all(
             marks[number].block_offset >= counted for number, counted in self.book.counted.items()
         )
+
+    def clock(self) -> int:
+        """The newest append time that any source partition has been counted to."""
+        return max((mark.clock for mark in self.totals.watermarks.values()), default=0)
+
+    def forget(self) -> None:
+        """Let go, once an hour of the chains' clock, of alerts about windows that can no longer be judged."""
+        clock = self.clock()
+        if clock >= self.forgot_at + HOUR_US:
+            self.forgot_at = clock
+            self.book.forget(clock - REMEMBER_US)
+            self.watch.forget(clock - REMEMBER_US)
 
 
 class Budgets:
@@ -114,7 +129,7 @@ class Budgets:
         waiting, shard.waiting = shard.waiting, defaultdict(list)
         touched = {window: np.unique(np.concatenate(parts)) for window, parts in waiting.items()}
         due = []
-        clock = max((mark.clock for mark in shard.totals.watermarks.values()), default=0)
+        clock = shard.clock()
         for budget in shard.watch.budgets:
             for window, ids in touched.items():
                 if window.kind != budget.period or not shard.totals.whole(window):
@@ -174,6 +189,7 @@ class Budgets:
             async with shard.lock:
                 await self._flush_limits(number, shard)
                 await self._flush_windows(number, shard)
+                shard.forget()
 
     async def _change_budgets(self) -> None:
         """New or changed budgets are evaluated at once, without waiting for usage."""

@@ -110,11 +110,11 @@ def test_whatever_becomes_of_the_messages_entries_are_the_rows_at_their_position
             budgets.flush()
             wires[part] = worker.messages(worker.turn(random.randint(1, 3)), snapshot=True)
         elif step in ("restart", "reset"):
-            for part in [part] if step == "restart" else [0, 1]:
-                writes = workers[part].flush()
-                changelogs[part] += writes[: random.randint(0, len(writes))]
-                workers[part] = Worker(pair[part], rebuilt(changelogs[part]), part)
-                del wires[part][random.randint(0, len(wires[part])) :]
+            for lost in [part] if step == "restart" else [0, 1]:
+                writes = workers[lost].flush()
+                changelogs[lost] += writes[: random.randint(0, len(writes))]
+                workers[lost] = Worker(pair[lost], rebuilt(changelogs[lost]), lost)
+                del wires[lost][random.randint(0, len(wires[lost])) :]
             if step == "reset":  # budgets have no table: they begin anywhere behind what they had heard
                 budgets = Budgets(warehouse)
                 wires = [wire[random.randint(0, len(wire)) :] for wire in wires]
