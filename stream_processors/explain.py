@@ -14,7 +14,7 @@ Facts = dict[str, Any]
 
 ROWS = """
 SELECT
-    event_id, source, revision, kind, occurred_at, booked_at, organization, department, team, user, project, provider,
+    event_id, source, revision, kind, occurred_at, toUnixTimestamp64Micro(occurred_at) AS at_us, booked_at, organization, department, team, user, project, provider,
     model, service_tier, input_tokens, output_tokens, toString(cost_usd) AS cost_usd, requests, unpriced_requests,
     price_version, src_epoch, src_partition, src_offset, src_entry, block_offset
 FROM usage
@@ -46,7 +46,8 @@ LEFT JOIN
     GROUP BY window_kind, window_start, organization, scope_kind, scope
 ) AS entries USING (window_kind, window_start, organization, scope_kind, scope)
 WHERE organization = {organization:String}
-    AND window_start <= {occurred_at:DateTime64(6, 'UTC')} AND window_end > {occurred_at:DateTime64(6, 'UTC')}
+    AND window_start <= fromUnixTimestamp64Micro({at_us:Int64}, 'UTC')
+    AND window_end > fromUnixTimestamp64Micro({at_us:Int64}, 'UTC')
     AND scope = multiIf(
         scope_kind = 'department', {department:String}, scope_kind = 'user', {user:String},
         scope_kind = 'project', {project:String}, scope_kind = 'model', {model:String}, {organization:String})
@@ -76,7 +77,7 @@ def explain(settings: Settings, event_id: str) -> Facts:
 
 
 def _with_stages(settings: Settings, row: Facts) -> Facts:
-    names = ("organization", "department", "user", "project", "model", "src_partition", "block_offset", "occurred_at")
+    names = ("organization", "department", "user", "project", "model", "src_partition", "block_offset", "at_us")
     parameters = {name: row[name] for name in names}
     blocks = ask(settings, BLOCK, parameters)
     return row | {"block": blocks[0] if blocks else None, "windows": ask(settings, WINDOWS, parameters)}

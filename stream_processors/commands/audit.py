@@ -105,7 +105,7 @@ def _verdict(report: Report, named: int) -> str:
     differing = sum(check.differing for check in report.checks)
     if differing:
         more = f"; {min(named, SHOWN)} are shown, --json names up to {named}" if differing > SHOWN else ""
-        return f"{differing:,} differences{more}."
+        return f"{differing:,} difference{'s' if differing > 1 else ''}{more}."
     undecided = [check for check in report.checks if check.undecided]
     if undecided:
         return "It cannot be decided: " + "; ".join(f"{check.name}: {check.undecided}" for check in undecided) + "."

@@ -87,7 +87,7 @@ def wait(timeout: float) -> None:
     "--max",
     "most",
     type=click.IntRange(min=1),
-    help="How many records; default: the newest 10, or all from the beginning.",
+    help="How many; default: the newest 10, or all.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @reports_failure

@@ -1,0 +1,31 @@
+"""A rating agent that drops an event in mid-batch: block, windows and rows agree without it, the deep audit does not."""
+
+import json
+import subprocess
+from collections.abc import Callable
+
+Environment = dict[str, str]
+RunTollbook = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_an_event_that_rating_dropped_is_named(
+    new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook
+) -> None:
+    environment = new_stack_environment() | {"TOLLBOOK_FAULT": "rating.drop_row"}
+    try:
+        for command in (
+            ("up", "--detach", "--without", "superset"),
+            ("simulate", "--events", "500", "--seed", "1", "--duplicates", "0"),
+            ("wait", "--timeout", "120"),
+            ("audit",),
+        ):
+            done = run_tollbook(environment, *command)
+            assert done.returncode == 0, done.stdout + done.stderr
+        deep = run_tollbook(environment, "audit", "--deep", "--json")
+        assert deep.returncode == 1, deep.stdout + deep.stderr
+        [difference] = json.loads(deep.stdout)["differences"]
+        assert (difference["table"], difference["measure"]) == ("usage", "entry")
+        assert (difference["expected"], difference["found"]) == ("row", None)
+        assert difference["window"] == f"offset {difference['position']['src_offset']}"
+    finally:
+        run_tollbook(environment, "down")
