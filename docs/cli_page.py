@@ -12,8 +12,8 @@ INTRODUCTION = """\
 
 What each command says of itself (`tollbook COMMAND --help`); written by `make docs`.
 
-Exit status of every command: 0 equal or done, 1 a difference or a failure, 2 wrong usage, 3 it cannot be decided (lag, a
-service away). Settings come from `TOLLBOOK_*` variables, then `tollbook.toml` in the working directory, then what
+Exit status of every command: 0 equal or done, 1 a difference or a failure, 2 wrong usage, 3 it cannot be decided (lag,
+a service away). Settings come from `TOLLBOOK_*` variables, then `tollbook.toml` in the working directory, then what
 `tollbook up` wrote into the state directory; [.env.example](../.env.example) lists them all."""
 
 

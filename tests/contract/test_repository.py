@@ -12,16 +12,15 @@ ROOT = Path(__file__).parents[2]
 # Put together here, so that this file does not contain what it looks for.
 REGISTRIES = [
     *("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "repo1.maven" + ".org", "crates" + ".io"),
-    *("repo.maven." + "apache.org", "proxy.golang" + ".org", "deb.debian" + ".org", "index" + "-url"),
+    *("repo.maven." + "apache.org", "proxy.golang" + ".org", "deb.debian" + ".org"),
 ]
 PLACES = [re.escape(f"/{name}/") for name in ("ro" + "ot", "wo" + "rk", "ho" + "me", "t" + "mp")]
 MAKING = [
     r"\bA" + r"I[- ]generated\b",
-    r"\bCla" + r"ude Code\b",
     r"\bCo-" + r"Authored-By\b",
-    r"\bthis ses" + r"sion\b",
+    r"\bCla" + r"ude Code\b",
+    r"\bcoding ag" + r"ent\b",
 ]
-MAKING += [r"\bcoding ag" + r"ent", r"\bthe lea" + r"d helper\b", r"\bhelp" + r"er session", r"\bthe bri" + r"ef\b"]
 
 
 @cache
