@@ -79,7 +79,7 @@ def header_of(message: Message) -> BlockHeader:
 
 def topic_id(kafka: str, topic: str) -> str:
     """The id that the cluster gave a topic when it was created: the epoch of its offsets."""
-    admin = AdminClient({"bootstrap.servers": kafka})  # must outlive its answer
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 4})  # must outlive its answer
     described = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
     return str(described[topic].result(TIMEOUT_S).topic_id)
 
