@@ -1,9 +1,9 @@
 """docker-compose.yml: valid, the same roles as on one machine, nothing published beyond loopback, no unknown name."""
 
-import importlib.resources
 import json
 import re
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def published() -> Iterator[tuple[str, str]]:
 
 
 def validator() -> Any:
-    place = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
-    schema = json.loads(place.read_text())
+    place = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
+    schema = json.loads(Path(distribution("check-jsonschema").locate_file(place)).read_text())
     assert schema["title"] == "Compose Specification"
     return validator_for(schema)(schema)
 
