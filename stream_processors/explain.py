@@ -14,7 +14,8 @@ Facts = dict[str, Any]
 
 ROWS = """
 SELECT
-    event_id, source, revision, kind, occurred_at, toUnixTimestamp64Micro(occurred_at) AS at_us, booked_at, organization, department, team, user, project, provider,
+    event_id, source, revision, kind, occurred_at, toUnixTimestamp64Micro(occurred_at) AS at_us, booked_at,
+    organization, department, team, user, project, provider,
     model, service_tier, input_tokens, output_tokens, toString(cost_usd) AS cost_usd, requests, unpriced_requests,
     price_version, src_epoch, src_partition, src_offset, src_entry, block_offset
 FROM usage

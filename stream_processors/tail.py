@@ -19,7 +19,7 @@ from schemas.block import HEADER, BlockHeader, decode_block, from_ipc
 from schemas.codec import decode, split_frame
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import BLOCKS, BY_NAME, PARTIALS, WINDOWS, Topic
+from schemas.topics import BLOCKS, BY_NAME, PARTIALS, TOTALS, WINDOWS, Topic
 from stream_processors.logs import LogReader
 
 PAUSE_S = 0.25
@@ -95,6 +95,8 @@ def _decoded(value: bytes, headers: Any, topic: Topic, registry: Registry) -> It
     elif topic.name in (PARTIALS, WINDOWS):
         entries = rows_of(from_ipc(value))
         yield from ({"entry": plain(row)} for row in entries) if entries else iter([{"entry": None}])
+    elif topic.name == TOTALS:
+        yield {"value": b64encode(value).decode()}  # the rollup's own state; its key says of what
     else:
         yield {"value": orjson.loads(value)}
 

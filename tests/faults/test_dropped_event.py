@@ -1,4 +1,4 @@
-"""A rating agent that drops an event in mid-batch: block, windows and rows agree without it, the deep audit does not."""
+"""A rating agent that drops an event: blocks, windows and rows agree without it; the deep audit does not."""
 
 import json
 import subprocess
