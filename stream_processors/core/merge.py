@@ -67,14 +67,14 @@ class ShardTotals:
     def _arrived(self, header: PartialHeader, entries: pa.RecordBatch) -> list[pa.RecordBatch]:
         """The entries of a turn once its messages are all there, each behind the one before it."""
         turn = self._arriving.pop(header.src_partition, [])
-        if header.part == 0:
+        if not turn or replace(turn[0][0], part=header.part, last=header.last) != header:
             turn = []
-        elif not turn or replace(turn[-1][0], part=header.part, last=header.last) != header or len(turn) != header.part:
-            return []
-        turn.append((header, entries))
-        if header.last:
-            return [batch for _, batch in turn]
-        self._arriving[header.src_partition] = turn
+        if header.part == len(turn):
+            turn.append((header, entries))
+            if header.last:
+                return [batch for _, batch in turn]
+        if header.part < len(turn):  # nothing is missing before it
+            self._arriving[header.src_partition] = turn
         return []
 
     def _is_news(self, header: PartialHeader, window: Window, segment: int) -> bool:

@@ -58,7 +58,9 @@ def _already_counted(
     if not ahead:
         return None
     shards = [
-        shard for (window, shard), position in ahead.items() if window == held.window and block_offset <= position
+        shard
+        for (window, segment, shard), position in ahead.items()
+        if (window, segment) == (held.window, held.segment) and block_offset <= position
     ]
     return np.isin(shard_of(index, ids), shards) if shards else None
 

@@ -132,7 +132,7 @@ def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[
     return totals, {place: position for place, position in positions.items() if position > block_offset}
 
 
-Ahead = dict[tuple[Window, int], int]  # (window, shard): the block offset that is already in it
+Ahead = dict[tuple[Window, int, int], int]  # (window, segment, shard): the block offset that is already in it
 
 
 class _Shard(NamedTuple):
@@ -155,7 +155,7 @@ def _put_back(shard: _Shard, totals: PartitionTotals, positions: Ahead, index: S
     window, fields = shard.window, shard.fields
     held = totals.windows.get(window)
     if held is not None and held.segment < shard.segment:
-        if held.segment == SEED and any(w == window and at >= shard.segment for (w, _), at in positions.items()):
+        if held.segment == SEED and any(w == window and at >= shard.segment for (w, *_), at in positions.items()):
             raise UnsoundTableError(f"{window}: segment {shard.segment} is older than its seed")
         totals.end(window)
         held = None
@@ -163,4 +163,4 @@ def _put_back(shard: _Shard, totals: PartitionTotals, positions: Ahead, index: S
         held = totals.windows[window] = WindowTotals(window, shard.segment, fields["opened_at"], fields["whole"])
     ids = np.array([index.id_of(*scope) for scope in fields["scopes"]], np.int64)
     held.put(ids, np.frombuffer(shard.body, np.int64).reshape(-1, WIDTH))
-    positions[window, shard.shard] = shard.block_offset
+    positions[window, shard.segment, shard.shard] = shard.block_offset

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import pyarrow as pa
 from window_chains import ZERO, Chain, Sums, Where, model, plus
@@ -53,10 +54,11 @@ class Warehouse:
         found = []
         for part, chain in chains.items():
             rows = model(chain.blocks, chain.calendar)
+            sums_at = cache(lambda position, chain=chain: model(chain.until(position), chain.calendar))
             for place in rows.keys() | {place for place, p in counting if p == part}:
                 entries = counting.get((place, part), [])
                 position = max([complete.get(part, -1), *(at for at, _ in entries)])
-                expected = model(chain.until(position), chain.calendar).get(place, ZERO)
+                expected = sums_at(position).get(place, ZERO)
                 total = ZERO
                 for _, sums in entries:
                     total = plus(total, sums)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import MEASURES, SCOPE_KINDS, TOKEN_CLASSES, USAGE_ROWS, WINDOW_KINDS
 from schemas.block import BlockHeader
-from schemas.calendar import Calendar, Window
+from schemas.calendar import Calendar
 
 MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 START = 1_795_824_000_000_000  # 2026-11-28 00:00 UTC: near the end of a month
@@ -158,10 +158,3 @@ def chains(draw: st.DrawFn, partition: int = 0, calendar: Calendar | None = None
         blocks.append(Block(offset, header, rows))
         following = last + 1
     return Chain(calendar, tuple(blocks))
-
-
-# ---- what is held in memory, as plain dicts
-
-
-def window_key(window: Window) -> tuple[str, int]:
-    return window.kind, window.start
