@@ -283,3 +283,51 @@ def test_the_header_survives_its_bytes_and_its_absence_is_named() -> None:
     assert PartialHeader.from_headers([("x", b""), ("progress", header.to_bytes())]) == header
     with pytest.raises(ValueError, match="without a `progress` header"):
         PartialHeader.from_headers([("x", b"")])
+
+
+def heard_before_the_seed() -> tuple[Chain, Budgets, Worker]:
+    """Budgets have heard two blocks; then the table is lost, and rollup goes on from a seed at the first."""
+    chain = chain_of((START, START, 5), (START, START, 6), (START, START, 7))
+    budgets = Budgets(Warehouse())
+    worker = Worker(chain, {})
+    for message in worker.messages(worker.turn(2)):
+        budgets.hear(message)
+    budgets.flush()
+    return chain, budgets, restart_from_the_ledger(chain, 0, [])
+
+
+def test_a_seed_takes_the_place_of_what_it_was_summed_from() -> None:
+    chain, budgets, worker = heard_before_the_seed()
+    finish([worker], budgets)
+    assert budgets.totals() == budgets.warehouse.windows() == model(chain.blocks, UTC)
+
+
+def test_news_of_a_seed_without_its_snapshot_does_not_count() -> None:
+    """The snapshot came too early to be taken; what changed since is only some of the scopes."""
+    chain, budgets, worker = heard_before_the_seed()
+    for message in worker.messages(worker.turn(1)) + worker.messages(worker.turn(1)):
+        budgets.hear(message)
+    assert budgets.totals() == model(chain.blocks[:2], UTC)
+    for each in budgets.shards:
+        assert each.watermarks[0].block_offset == 1
+    worker.partition.sent = -1
+    for message in worker.messages([]):
+        budgets.hear(message)
+    assert budgets.totals() == model(chain.blocks, UTC)
+
+
+def test_a_turn_of_which_a_message_is_missing_counts_for_nothing() -> None:
+    chain = chain_of((START, START, 5), (START, START, 6))
+    worker = Worker(chain, {})
+    messages = worker.messages(worker.turn(1))
+    heads = [header for _, _, header in messages]
+    assert max(header.part for header in heads) > 0
+    for lost in range(len(messages)):
+        budgets = Budgets(Warehouse())
+        for message in messages[:lost] + messages[lost + 1 :]:
+            budgets.hear(message)
+        assert 0 not in budgets.shards[messages[lost][0]].watermarks
+        budgets.flush()
+        for message in worker.messages([], snapshot=True):
+            budgets.hear(message)
+        assert budgets.totals() == model(chain.blocks[:1], UTC)
