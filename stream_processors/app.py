@@ -59,7 +59,7 @@ def rating(settings: Settings) -> SequencedApp:
     """Prices events."""
     from stream_processors.agents.rating import install
 
-    fetch_in_batches(wait_ms=40, min_bytes=1 << 20)
+    fetch_in_batches(40, 1 << 20, {EVENTS})
     app = make_app("rating", {EVENTS}, settings, broker_max_poll_records=10_000)
     install(app, settings)
     return app
@@ -70,7 +70,7 @@ def windows(settings: Settings) -> SequencedApp:
     from stream_processors.agents.budgets import install as install_budgets
     from stream_processors.agents.rollup import install as install_rollup
 
-    fetch_in_batches(wait_ms=20, min_bytes=1)
+    fetch_in_batches(20, 1, {BLOCKS, PARTIALS})
     app = make_app("windows", {BLOCKS, PARTIALS}, settings, broker_max_poll_records=64)
     rollup = install_rollup(app, settings)
     budgets = install_budgets(app, settings)
