@@ -142,7 +142,7 @@ WINDOW_ENTRIES = pa.schema(
         ("window_end", MICROS),  # exclusive
         ("organization", NAME),
         ("scope_kind", NAME),
-        ("scope", NAME),
+        ("scope", pa.string()),
         ("src_partition", pa.int32()),
         ("segment", pa.int64()),  # block_offset of the block that opened it; -1 for a seed
         ("block_offset", pa.int64()),
