@@ -156,17 +156,21 @@ CREATE TABLE IF NOT EXISTS budgets
 ENGINE = ReplacingMergeTree(budget_offset)
 ORDER BY id;
 
+-- What a token costs, as rating knows it, per version of the price book; one row a class, context tier and era.
+-- `price_version` is the one that each usage row names.
 CREATE TABLE IF NOT EXISTS prices
 (
     price_version LowCardinality(String),
     provider LowCardinality(String),
     model String,
-    class LowCardinality(String),
-    usd_per_million_tokens Decimal(38, 12),
-    tier_start_tokens Int64,
-    valid_from Nullable(DateTime64(6, 'UTC')),
-    valid_to Nullable(DateTime64(6, 'UTC'))
+    service_tier LowCardinality(String),
+    class LowCardinality(String), -- a token class, or `requests`
+    usd_per_million Decimal(38, 18), -- per million tokens of the class, or per million requests
+    above_input_tokens Int64, -- for events with more input tokens than this; -1: for all
+    valid_from Nullable(DateTime64(6, 'UTC')), -- NULL: since ever
+    valid_to Nullable(DateTime64(6, 'UTC')), -- exclusive; NULL: still in force
+    daily_from_s Int32 -- where the price depends on the time of day: from this second of the day (UTC)
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (price_version, provider, model, class, tier_start_tokens, ifNull(valid_from, toDateTime64(0, 6, 'UTC')))
+ORDER BY (price_version, provider, model, service_tier, class, above_input_tokens, valid_from, daily_from_s)
 SETTINGS allow_nullable_key = 1;

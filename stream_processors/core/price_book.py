@@ -14,6 +14,7 @@ Reasoning, audio and image tokens without an own price cost what plain input or 
 """
 
 import hashlib
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import numpy as np
@@ -54,6 +55,15 @@ class PriceBook:
         )
         digest = hashlib.sha256(f"{_RULES}{content}".encode()).hexdigest()[:12]
         return cls(PROVIDERS, f"genai-prices {version('genai-prices')} {digest}")
+
+    def cards(self) -> Iterator[tuple[str, str, str, Card]]:
+        """Provider, model, service tier and prices of everything that has some."""
+        for provider in self._providers:
+            for model in provider.models:
+                for tier in TIER_CONTEXT:
+                    card = compile_card(model, provider, tier)
+                    if card is not None:
+                        yield provider.id, model.id, tier, card
 
     def price(self, rows: pa.RecordBatch) -> tuple[Counts, npt.NDArray[np.bool_]]:
         """Cost in pico-dollars and whether there is one; -1 where a cost is known but exceeds int64.

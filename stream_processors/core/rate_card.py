@@ -139,6 +139,20 @@ def _compile_era(prices: ModelPrice) -> Era | None:
     )
 
 
+def class_prices(rates: Rates) -> dict[str, Decimal]:
+    """Dollars per million tokens of each class, and per million `requests`: what one more of them costs in all."""
+    prices = {
+        name: sum(
+            rates.per_token[number]
+            for number, whole in enumerate(_CLASS_UNITS)
+            if whole is unit or _is_part(unit, whole)
+        )
+        for name, unit in zip(TOKEN_CLASSES, _CLASS_UNITS, strict=True)
+    } | {"requests": rates.per_request}
+    # SCALE of a rate make a pico-dollar: per million, 18 decimals of a dollar are exact.
+    return {name: Decimal(rate).scaleb(-18) for name, rate in prices.items()}
+
+
 def _at(price: Decimal | TieredPrices, above: int) -> Decimal:
     """The price for events of more than `above` input tokens, up to the next boundary."""
     if not isinstance(price, TieredPrices):

@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from schemas.calendar import load_calendar
 from schemas.settings import Settings
+from stream_processors.core.price_book import PriceBook
+from stream_processors.core.price_list import price_rows
 from stream_processors.sink.warehouse import AwayError, RefusedError, Warehouse
 
 FILES = Path(__file__).parents[2] / "clickhouse" / "migrations"
@@ -149,11 +151,25 @@ def _record(migration: Migration) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([row])
 
 
+def list_prices(settings: Settings) -> int:
+    """Puts the price book that rating uses into table `prices`, once a version; how many prices were new."""
+    warehouse, book = Warehouse(settings), PriceBook.compiled()
+    known = warehouse.select(
+        "SELECT count() AS n FROM prices WHERE price_version = {version:String}", version=book.version
+    )
+    if known.column("n")[0].as_py():
+        return 0
+    rows = price_rows(book)
+    warehouse.insert("prices", rows)
+    return int(rows.num_rows)
+
+
 def main() -> int:
     """The command; failures are one line on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         applied = migrate(Settings())
+        listed = list_prices(Settings())
     except (MigrationError, RefusedError) as error:
         log.error("migrations: %s", error)
         return 1
@@ -161,6 +177,7 @@ def main() -> int:
         log.error("migrations: %s", error)
         return 3
     log.info("migrations: %s", f"{len(applied)} applied" if applied else "nothing to do")
+    log.info("prices: %s", f"{listed} new" if listed else "nothing to do")
     return 0
 
 
