@@ -187,7 +187,9 @@ def _choose(page: Page, name: str, value: str) -> None:
     if not field.is_visible():
         page.locator("[data-test=dropdown-container-btn]").click()
     field.click()
-    page.locator(".ant-select-item-option:visible", has_text=re.compile(f"^{re.escape(value)}$")).click()
+    # Not a click at a place: the list may still move when the dashboard refreshes under it.
+    option = page.locator(".ant-select-item-option:visible", has_text=re.compile(f"^{re.escape(value)}$"))
+    option.dispatch_event("click")
     page.keyboard.press("Escape")
     _apply(page)
 

@@ -128,7 +128,7 @@ def _round(
     try:
         _await(lambda: _alerts_appended(settings) > before, f"a threshold crossed in round {number}")
         time.sleep(delay_s)  # somewhere within a turn, not right behind an alert
-        pid = _pid_of(victim, stack)
+        pid = _ready_pid_of(victim, stack)
         _await(lambda: _total_lag(settings) > 0, f"events under way in round {number}")
         os.kill(pid, signal.SIGKILL)
         print(f"round {number}: kill -9 {victim} ({pid})")
@@ -138,7 +138,7 @@ def _round(
     finally:
         sender.kill()
         sender.wait()
-    _await(lambda: _pid_of(victim, stack) not in (0, pid), f"{victim} to be started again")
+    _await(lambda: _ready_pid_of(victim, stack) not in (0, pid), f"{victim} at work again")
 
 
 def _await(holds: Callable[[], bool], what: str) -> None:
@@ -157,11 +157,11 @@ def _total_lag(settings: Settings) -> int:
     return sum(count for stage in lag(settings).values() for count in stage.values())
 
 
-def _pid_of(name: str, stack: Environment) -> int:
-    """From the supervisor's own record; 0 when the process does not run."""
+def _ready_pid_of(name: str, stack: Environment) -> int:
+    """From the supervisor's own record; 0 when the process is not at work."""
     record = json.loads((Path(stack["TOLLBOOK_STATE_DIR"]) / "supervisor.json").read_text())
-    [pid] = [process["pid"] for process in record["processes"] if process["name"] == name]
-    return pid or 0
+    [process] = [process for process in record["processes"] if process["name"] == name]
+    return int(process["pid"]) if process["state"] == "ready" else 0
 
 
 def _every_event_once(load: Load, settings: Settings) -> None:

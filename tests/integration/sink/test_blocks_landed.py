@@ -154,8 +154,8 @@ def test_clickhouse_away_and_back(quiet: Ledger, number: signal.Signals) -> None
     process = quiet.start_sink()
     quiet.chains[0].append(10)
     quiet.wait_landed()
-    quiet.front.stop(number)
     said = quiet.log.read_bytes().count(b"waits, nothing is lost")
+    quiet.front.stop(number)
     for _ in range(3):
         for chain in quiet.chains[:4]:
             chain.append(2000)
