@@ -141,7 +141,7 @@ class Ledger:
     def _sums(self, table: str, partition: int) -> dict[str, int]:
         sums = ", ".join(f"toInt64(sum({name})) AS {name}" for name in MEASURES)
         [row] = self.query(f"SELECT {sums}, sum(cost_usd) AS cost_pico FROM {table} WHERE src_partition = {partition}")
-        return row | {"cost_pico": to_pico(row["cost_pico"])}
+        return row | {"cost_pico": to_pico(row["cost_pico"] or 0)}  # NULL: no rows yet
 
     def _count(self, table: str, partition: int, position: str) -> tuple[int, int]:
         [row] = self.query(
