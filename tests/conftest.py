@@ -73,7 +73,11 @@ def stack(new_stack_environment: Callable[[], Environment], run_tollbook: RunTol
     if running:
         yield _with_addresses({"TOLLBOOK_STATE_DIR": running})
         return
-    environment = new_stack_environment()
+    yield from running_stack(new_stack_environment(), run_tollbook)
+
+
+def running_stack(environment: Environment, run_tollbook: RunTollbook) -> Iterator[Environment]:
+    """Starts a stack without Superset, and ends it."""
     try:
         started = run_tollbook(environment, "up", "--detach", "--without", "superset")
         assert started.returncode == 0, started.stdout + started.stderr
@@ -91,6 +95,11 @@ def _with_addresses(environment: Environment) -> Environment:
 @pytest.fixture(scope="session")
 def settings(stack: Environment) -> Settings:
     """The settings of the running stack, for tests that call the code rather than the command line."""
+    return settings_of(stack)
+
+
+def settings_of(stack: Environment) -> Settings:
+    """The settings that the variables of a stack state."""
     values = {name.removeprefix("TOLLBOOK_").lower(): value for name, value in stack.items()}
     return Settings.model_validate({name: values[name] for name in Settings.model_fields if name in values})
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from stream_processors.alert_log import read_alerts
 from stream_processors.core.budgets import alert_id
 from stream_processors.lag import lag
 from stream_processors.logs import LogReader
-from tests.conftest import TOLLBOOK, Environment, RunTollbook
+from tests.conftest import TOLLBOOK, Environment, RunTollbook, running_stack, settings_of
 
 VICTIMS = ("rating", "windows", "sink", "clickhouse")
 THRESHOLDS = tuple(range(2, 101, 2))
@@ -72,6 +72,17 @@ class Load:
         command += ["--events", str(s.events), "--seed", str(s.seed), "--rate", str(rate)]
         command += ["--from", _iso(s.start), "--to", _iso(s.end)]
         return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def stack(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Environment]:
+    """A ledger of its own: what others have used would cross thresholds, too."""
+    yield from running_stack(new_stack_environment(), run_tollbook)
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Environment) -> Settings:
+    return settings_of(stack)
 
 
 def test_few_kills(stack: Environment, settings: Settings, run_tollbook: RunTollbook, tmp_path: Path) -> None:

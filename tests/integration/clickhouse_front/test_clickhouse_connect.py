@@ -1,7 +1,9 @@
 """clickhouse-connect's public behaviours, unchanged, against the front."""
 
+import asyncio
 import uuid
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -310,7 +312,13 @@ def test_asynchronous_inserts_are_there_when_answered(client: Client, async_inse
     assert client.command("SELECT count() FROM spend") == 3
 
 
-async def test_the_asynchronous_client(front: Front, database: str) -> None:
+def test_the_asynchronous_client(front: Front, database: str) -> None:
+    # In a thread of its own: the browser tests may keep a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _ask_asynchronously(front, database)).result()
+
+
+async def _ask_asynchronously(front: Front, database: str) -> None:
     client = await clickhouse_connect.get_async_client(
         host="127.0.0.1", port=front.port, username="tollbook", password=OWNER_PASSWORD, database=database
     )
