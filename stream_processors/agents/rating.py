@@ -7,7 +7,7 @@ is rebuilt from its own output.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,6 @@ class Partition:
     seen: Seen | None = None  # rebuilt by the first turn
     booked_until: int = 0
     pending: asyncio.Task[None] | None = None
-    log_start: int = field(default=0)
 
 
 class Rating:
@@ -68,7 +67,7 @@ class Rating:
         with LogReader(self._settings.kafka) as reader:
             for tp in tps:
                 chain, booked_until = find_head(reader, tp.partition)
-                low, high = reader.bounds(EVENTS, tp.partition)
+                _, high = reader.bounds(EVENTS, tp.partition)
                 expected = chain.next_offset or 0
                 if chain.epoch not in (None, self._epoch):
                     expected = 0  # the topic was recreated: its offsets start afresh
@@ -77,7 +76,7 @@ class Rating:
                         f"{EVENTS}[{tp.partition}] ends at {high}, but offsets up to {expected - 1} are already rated: "
                         "its log was truncated or restored; see docs/operations.md"
                     )
-                self._partitions[tp.partition] = Partition(chain, booked_until=booked_until, log_start=low)
+                self._partitions[tp.partition] = Partition(chain, booked_until=booked_until)
                 positions[tp] = expected
         return positions
 
@@ -161,8 +160,9 @@ class Rating:
         self._app.consumer.ack(batch)
 
     async def _append_one(self, partition: Partition, header: BlockHeader, piece: Piece) -> None:
-        for record in piece.rated.rejects.to_pylist():
-            await self._publish_reject(header, record)
+        rejected = [await self._send_reject(header, record) for record in piece.rated.rejects.to_pylist()]
+        for acknowledgement in rejected:
+            await acknowledgement
         acknowledgement = await append.send(
             self._app, BLOCKS, None, piece.value, header.src_partition, [(HEADER, header.to_bytes())]
         )
@@ -177,12 +177,12 @@ class Rating:
         offset = await append.landed(acknowledgement, header.extends, read_back, header.src_partition)
         partition.chain.accept(header, offset)
 
-    async def _publish_reject(self, header: BlockHeader, record: dict[str, Any]) -> None:
-        """Derived from the block and repeated with the same key after a crash; awaited by the block behind it."""
+    async def _send_reject(self, header: BlockHeader, record: dict[str, Any]) -> Any:
+        """Derived from the block and repeated with the same key after a crash; the block behind it awaits it."""
         record |= {"src_epoch": header.src_epoch, "src_partition": header.src_partition}
         key = f"{header.src_epoch}:{header.src_partition}:{record['src_offset']}".encode()
         value = encode(record, "rejected.v1", self._rejected_id)
-        await (await append.send(self._app, REJECTED, key, value, header.src_partition))
+        return await append.send(self._app, REJECTED, key, value, header.src_partition)
 
     def _stop_on_failure(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
