@@ -1,7 +1,7 @@
 """A second opinion on every event: what it must have become, computed without any of the engine's code.
 
 Decodes with fastavro one event at a time, checks it by the rules of `schemas/avro/usage_event.v1.avsc` and prices it in
-Decimal straight from the data of `genai-prices`. Slow and plain on purpose: `tollbook audit --deep` holds the books
+fractions straight from the data of `genai-prices`. Slow and plain on purpose: `tollbook audit --deep` holds the books
 against it.
 """
 
@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,7 @@ HOUR_US = 3_600_000_000
 HORIZON_HOURS = 24
 INT32 = range(-(2**31), 2**31)
 INT64_MAX = 2**63 - 1
-PICO = Decimal(10**12)
+PICO = 10**12
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: What of a row is compared with the reference, besides `cost_pico`, `requests` and `unpriced_requests`.
@@ -58,6 +59,7 @@ TIERS: Mapping[str, dict[str, str]] = {
     "priority": {"service_tier": "priority"},
 }
 UNIT_OF_CLASS = {name: name for name in TOKEN_CLASSES} | {"reasoning_tokens": "output_reasoning_tokens"}
+UNIT_OF_PRICE = {definition["price_key"]: unit for unit, definition in unit_data.items()}
 
 Event = Mapping[str, Any]
 
@@ -178,6 +180,7 @@ def check_event(event: Event, booked_us: int) -> None:
     _require(event["occurred_at"] <= booked_us + MAX_AHEAD_US, "future", "occurred_at")
     _require(FIRST_US <= event["occurred_at"] < END_US, "out_of_range", "occurred_at")
     _require(all(event[name] <= MAX_TOKENS for name in TOKEN_CLASSES), "too_large", "tokens")
+    _require(all(count <= MAX_TOKENS for count in event["units"].values()), "too_large", "units")
 
 
 def _counts(event: Event) -> Iterator[int]:
@@ -200,31 +203,60 @@ def price_pico(event: Event) -> int | None:
     prices = _prices_of(event)
     if prices is None:
         return None
-    counts = {unit: event[name] for name, unit in UNIT_OF_CLASS.items()} | {"requests": 1}
+    counts, stated = _counted(event)
     priced = _priced_units(prices)
-    if not priced.keys() & {"input_tokens", "output_tokens", "requests"}:
-        return None  # priced by what an event does not say, such as seconds
-    if any(counts[name] and name not in priced for name in ("input_tokens", "output_tokens")):
+    if not priced.keys() & stated:
+        return None  # priced by what the event does not say, such as seconds
+    if any(count and not _has_price(name, priced) for name, count in counts.items() if name != "requests"):
         return None
-    if _meet_unknown(prices, counts):
+    if _meet_unknown(priced, counts, stated):
         return None
-    with localcontext() as context:
-        context.prec = 100
-        total = Decimal(0)
-        for unit, count in _leaves(counts, priced).items():
-            total += _at(priced[unit], event["input_tokens"]) * count / unit_data[unit]["per"]
-        pico = int((total * PICO).to_integral_value(ROUND_HALF_EVEN))
+    left = _leaves(counts, priced)
+    if any(count < 0 for count in left.values()):
+        return None  # its parts do not fit into each other
+    total = Fraction(0)
+    for unit, count in left.items():
+        price = Fraction(_at(priced[unit], event["input_tokens"])) / unit_data[unit]["per"]
+        total += price * _charged(event, unit, count)
+    pico = round(total * PICO)  # of a Fraction: exact, halves to even
     _require(pico <= INT64_MAX, "too_large", "cost_pico")
     return pico
 
 
+def _counted(event: Event) -> tuple[dict[str, int], set[str]]:
+    """How often each unit of `genai-prices` was used, and which of them the event states, were it as 0."""
+    counts = {unit: event[name] for name, unit in UNIT_OF_CLASS.items()} | {"requests": 1}
+    stated = set(counts)
+    for name, count in event["units"].items():
+        known = next((unit for unit in (name, f"{name}s", f"{name}es") if unit in unit_data), name)
+        if known in UNIT_OF_CLASS.values() or known in UNIT_OF_CLASS or known == "requests":
+            known = f"units.{name}"  # counted by a column already
+        counts[known] = counts.get(known, 0) + count
+        stated.add(known)
+    for part in stated - set(UNIT_OF_CLASS.values()) - {"requests"}:
+        for whole in unit_data:  # seconds and pages of a kind are seconds and pages
+            if part in unit_data and _is_part(part, whole) and unit_data[whole]["dimensions"]["family"] != "tokens":
+                counts[whole] = counts.get(whole, 0) + (counts[part] if whole not in stated else 0)
+    return counts, stated
+
+
+def _has_price(name: str, priced: Mapping[str, Any]) -> bool:
+    return name in priced or any(name in unit_data and _is_part(name, whole) for whole in priced)
+
+
+def _charged(event: Event, unit: str, count: int) -> int:
+    """Groq bills at least ten seconds of a transcription."""
+    found = _model(event["provider"], event["model"])
+    assert found is not None  # it has a price
+    whisper = found[2] == "groq" and found[0].id in ("whisper-large-v3", "whisper-large-v3-turbo")
+    return max(count, 10) if whisper and count and unit in ("audio_seconds", "input_audio_seconds") else count
+
+
 def _prices_of(event: Event) -> ModelPrice | None:
-    if event["units"]:
-        return None  # web searches, images ...: not priced yet
     found = _model(event["provider"], event["model"])
     if found is None:
         return None
-    model, is_own = found
+    model, is_own, _ = found
     at = EPOCH + timedelta(microseconds=event["occurred_at"])
     context = TIERS[event["service_tier"]]
     if not context:
@@ -241,27 +273,24 @@ def _snapshot() -> DataSnapshot:
 
 
 @cache
-def _model(provider: str, model: str) -> tuple[ModelInfo, bool] | None:
-    """The model as sold by this provider, never guessed from its name; and whether it is the provider's own."""
+def _model(provider: str, model: str) -> tuple[ModelInfo, bool, str] | None:
+    """The model as sold by this provider, never guessed from its name; whether it is the provider's own; its id."""
     try:
         seller, sold = _snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
         return None
-    return sold, any(sold is own for own in seller.models)
+    return sold, any(sold is own for own in seller.models), seller.id
 
 
 def _priced_units(prices: ModelPrice) -> dict[str, Decimal | TieredPrices]:
-    """Of the things that an event states, those that have a price of their own."""
-    stated = (*UNIT_OF_CLASS.values(), "requests")
-    found = ((unit, prices.__dict__.get(unit_data[unit]["price_key"])) for unit in stated)
-    return {unit: price for unit, price in found if price is not None}
+    return {UNIT_OF_PRICE[key]: price for key, price in prices.__dict__.items() if price is not None}
 
 
 def _leaves(counts: Mapping[str, int], priced: Mapping[str, Any]) -> dict[str, int]:
     """How many of each priced unit are left when the more specific priced ones are taken out."""
     left: dict[str, int] = {}
     for unit in sorted(priced, key=lambda unit: -len(unit_data[unit]["dimensions"])):
-        left[unit] = counts[unit] - sum(count for other, count in left.items() if _is_part(other, unit))
+        left[unit] = counts.get(unit, 0) - sum(count for other, count in left.items() if _is_part(other, unit))
     return left
 
 
@@ -269,10 +298,10 @@ def _is_part(unit: str, whole: str) -> bool:
     return set(unit_data[unit]["dimensions"].items()) > set(unit_data[whole]["dimensions"].items())
 
 
-def _meet_unknown(prices: ModelPrice, counts: Mapping[str, int]) -> bool:
-    """Whether the event has two classes that are priced apart where they meet: how far they meet it does not say."""
-    used = [unit for unit in UNIT_OF_CLASS.values() if counts[unit]]
-    return any(prices.__dict__.get(unit_data[join]["price_key"]) is not None for join in _joins(tuple(used)))
+def _meet_unknown(priced: Mapping[str, Any], counts: Mapping[str, int], stated: set[str]) -> bool:
+    """Whether the event has two counts that are priced apart where they meet, and does not say how far they meet."""
+    used = [unit for unit in priced if counts.get(unit)]
+    return any(join not in stated for join in _joins(tuple(used)))
 
 
 @cache
@@ -282,7 +311,7 @@ def _joins(used: tuple[str, ...]) -> tuple[str, ...]:
         for other in used[index + 1 :]:
             first, second = unit_data[one]["dimensions"], unit_data[other]["dimensions"]
             both = first | second
-            if both not in (first, second) and first | both == second | both:
+            if both not in (first, second) and both == second | first:
                 joins += [name for name, unit in unit_data.items() if unit["dimensions"] == both]
     return tuple(joins)
 

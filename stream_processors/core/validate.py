@@ -55,6 +55,9 @@ def _rules(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> Iterator
     yield from _parts(events, counts)
     yield from _times(events, booked_us)
     yield _any_count("too_large", counts, np.maximum, lambda values: values > _MAX_TOKENS, f"at most {_MAX_TOKENS}")
+    units = events.column("units")
+    most = _per_row(units.offsets, units.items, np.maximum)
+    yield Breach("too_large", most > _MAX_TOKENS, _says("most of units", most, f"at most {_MAX_TOKENS}"))
 
 
 def _says(name: str, values: npt.NDArray[np.int64], rule: str) -> Callable[[int], str]:

@@ -147,12 +147,17 @@ def test_the_horizon_forgets() -> None:
         {"model": "no-such-model"},
         {"provider": "no-such-provider"},
         {"provider": "acme", "model": "gpt-4o"},
-        {"units": {"web_search": 1}},
+        {"units": {"image": 1}},
         {"service_tier": "flex", "model": "gpt-4-turbo"},
     ],
 )
 def test_unpriced_is_not_zero(fields: dict[str, Any]) -> None:
     assert price_pico(whole(**fields)) is None
+
+
+def test_units_have_a_price_each() -> None:
+    """1000 at 2.50 and 100 at 10 dollars a million, one search at 10 dollars a thousand."""
+    assert price_pico(whole(units={"web_search": 1})) == 1000 * 2_500_000 + 100 * 10_000_000 + 10_000_000_000
 
 
 def test_a_cost_beyond_64_bits_is_too_large() -> None:

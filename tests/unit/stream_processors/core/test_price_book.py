@@ -1,20 +1,18 @@
 """Prices, in the open and against `genai_prices.calc_price` event by event, in Decimal."""
 
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from random import Random
 from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
 from genai_prices.data import providers
+from genai_prices.data_units import unit_data
 from genai_prices.types import (
     ClauseEquals,
-    ClauseOr,
     ConditionalPrice,
-    MatchLogic,
     ModelInfo,
     ModelPrice,
     Provider,
@@ -25,6 +23,7 @@ from genai_prices.types import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from priced_events import Sold, events_of, every_model, generate, rows_of
 from rating_events import columns
 
 from schemas.arrow import TOKEN_CLASSES
@@ -53,6 +52,7 @@ def model_of(prices: ModelPrice | list[ConditionalPrice]) -> ModelInfo:
 
 
 SOLD = {"provider": "shop", "model": "m"}
+SEARCHED = ModelPrice(input_mtok=Decimal(5), web_searches_kcount=Decimal(10))
 TIERED = ModelPrice(
     input_mtok=TieredPrices(base=Decimal("5.00"), tiers=[Tier(start=500, price=Decimal("8.00"))]),
     output_mtok=Decimal("20"),
@@ -109,7 +109,34 @@ TIERED = ModelPrice(
         ),
         (ModelPrice(input_mtok=Decimal("1"), requests_kcount=Decimal("5")), {"input_tokens": 0}, 5_000_000_000),
         (ModelPrice(input_mtok=Decimal("0"), output_mtok=Decimal("0")), {"input_tokens": 9}, 0),
+        # other things than tokens: $10 a thousand searches, $0.36 an hour of audio = $0.0001 a second
+        (SEARCHED, {"input_tokens": 550, "units": [("web_searches", 3)]}, 550 * 5_000_000 + 3 * 10_000_000_000),
+        (SEARCHED, {"input_tokens": 0, "units": [("web_search", 1), ("web_searches", 1)]}, 2 * 10_000_000_000),
+        (ModelPrice(audio_hours=Decimal("0.36")), {"units": [("audio_seconds", 90)]}, 90 * 100_000_000),
+        # $1 an hour for 1 and for 2 seconds: 277 777 777.77... and 555 555 555.55... pico-dollars
+        (ModelPrice(audio_hours=Decimal("1")), {"units": [("audio_second", 1)]}, 277_777_778),
+        (ModelPrice(audio_hours=Decimal("1")), {"units": [("audio_second", 2)]}, 555_555_556),
+        # pages: 7 of them, 2 annotated, at $1 and $3 a thousand
+        (
+            ModelPrice(input_document_kpages=Decimal(1), input_annotated_document_kpages=Decimal(3)),
+            {"units": [("input_document_pages", 7), ("input_annotated_document_pages", 2)]},
+            5 * 1_000_000_000 + 2 * 3_000_000_000,
+        ),
+        # a part of the output that the event states among its units: 100 plain at $2, 40 of images at $30
+        (
+            ModelPrice(output_mtok=Decimal(2), output_image_mtok=Decimal(30)),
+            {"output_tokens": 140, "units": [("output_image_tokens", 40)]},
+            100 * 2_000_000 + 40 * 30_000_000,
+        ),
         # what has no price is not free
+        (ModelPrice(audio_hours=Decimal("1")), {}, None),
+        (SEARCHED, {"input_tokens": 1, "units": [("storage_searches", 1)]}, None),
+        (SEARCHED, {"input_tokens": 1, "units": [("input_tokens", 1)]}, None),
+        (
+            ModelPrice(input_document_kpages=Decimal(1), input_annotated_document_kpages=Decimal(3)),
+            {"units": [("input_document_pages", 1), ("input_annotated_document_pages", 2)]},
+            None,
+        ),
         (ModelPrice(), {}, None),
         (ModelPrice(input_mtok=Decimal("1")), {"output_tokens": 1}, None),
         (ModelPrice(output_mtok=Decimal("1")), {"input_tokens": 1, "output_tokens": 1}, None),
@@ -156,6 +183,16 @@ def test_an_event_with_both_of_two_classes_priced_apart_where_they_meet_is_unpri
     assert costs(book, [cached]) == [7 * 1_000_000 + 3 * 2_000_000]
     assert costs(book, [cached | {"cache_read_tokens": 0, "input_audio_tokens": 3}]) == [7 * 1_000_000 + 3 * 4_000_000]
     assert costs(book, [cached | {"input_audio_tokens": 1}]) == [None]
+    # 10 in all: 3 cached, 4 audio, of which 2 both, so 5 neither
+    stated = cached | {"input_audio_tokens": 4, "units": [("cache_audio_read_tokens", 2)]}
+    assert costs(book, [stated]) == [5 * 1_000_000 + 1 * 2_000_000 + 2 * 4_000_000 + 2 * 8_000_000]
+
+
+def test_groq_bills_ten_seconds_of_a_transcription_at_least() -> None:
+    """At $0.111 an hour; nothing for nothing."""
+    whisper = {"provider": "groq", "model": "whisper-large-v3", "input_tokens": 0, "output_tokens": 0}
+    events = [whisper | {"units": [("input_audio_seconds", seconds)]} for seconds in (0, 1, 10, 3_600)]
+    assert costs(BOOK, events) == [0, 308_333_333, 308_333_333, 111_000_000_000]
 
 
 def test_a_provider_is_never_guessed_from_the_model() -> None:
@@ -204,67 +241,26 @@ CONTEXT = {
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
 }
+WHOLES = {
+    "input_audio_seconds": "audio_seconds",
+    "output_audio_seconds": "audio_seconds",
+    "input_annotated_document_pages": "input_document_pages",
+}
 UNIT_NAMES = {name: "output_reasoning_tokens" if name == "reasoning_tokens" else name for name in TOKEN_CLASSES}
-
-
-def references(match: MatchLogic) -> Iterator[str]:
-    if isinstance(match, ClauseEquals):
-        yield match.equals
-    elif isinstance(match, ClauseOr):
-        for clause in match.or_:
-            yield from references(clause)
-
-
-def boundaries(model: ModelInfo) -> tuple[list[int], list[datetime]]:
-    """Token counts and moments at which a price of the model changes."""
-    conditional = model.prices if isinstance(model.prices, list) else []
-    entries = [*conditional, *(model.price_variants or [])]
-    prices = [entry.prices for entry in entries] or [model.prices]
-    values = [value for price in prices for value in vars(price).values()]
-    starts = [tier.start for value in values if isinstance(value, TieredPrices) for tier in value.tiers]
-    moments = []
-    for constraint in (entry.constraint for entry in entries):
-        if isinstance(constraint, StartDateConstraint):
-            moments.append(datetime.combine(constraint.start_date, time(), UTC))
-        elif isinstance(constraint, TimeOfDateConstraint):
-            moments += [datetime.combine(date(2026, 6, 1), at) for at in (constraint.start_time, constraint.end_time)]
-    return starts, moments
-
-
-def generated(random: Random, provider: Provider, model: ModelInfo, tier: str) -> dict[str, Any]:
-    starts, moments = boundaries(model)
-    tokens = random.choice([0, 1, 999, random.randrange(400_000), 10**9, *(s + d for s in starts for d in (0, 1))])
-    output = random.choice([0, 1, random.randrange(100_000), 10**9])
-    read = random.choice([0, random.randint(0, tokens)])
-    write = random.choice([0, random.randint(0, tokens - read)])
-    audio = random.choice([0, 0, random.randint(0, tokens)])
-    moment = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(microseconds=random.randrange(4 * 365 * 86_400 * 10**6))
-    at_boundary = [at + timedelta(microseconds=d) for at in moments for d in (-1, 0)]
-    return TOKENS | {
-        "provider": provider.id,
-        "model": random.choice([model.id, *references(model.match)]),
-        "service_tier": tier,
-        "occurred_at": micros(random.choice([moment, *at_boundary])),
-        "input_tokens": tokens,
-        "output_tokens": output,
-        "cache_read_tokens": read,
-        "cache_write_tokens": write,
-        "cache_write_1h_tokens": random.choice([0, random.randint(0, write)]),
-        "input_audio_tokens": audio,
-        "input_image_tokens": random.choice([0, 0, random.randint(0, tokens - audio)]),
-        "reasoning_tokens": random.choice([0, random.randint(0, output)]),
-        "output_audio_tokens": random.choice([0, 0, random.randint(0, output)]),
-    }
 
 
 def expected_pico(event: dict[str, Any]) -> int | None:
     """The package's price to the pico-dollar, and None for the exceptions that price_book.py states."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event["occurred_at"])
-    usage = Usage(**{UNIT_NAMES[name]: event[name] for name in TOKEN_CLASSES})
+    units = {"web_searches" if name == "web_search" else name: count for name, count in event["units"].items()}
+    known = {name: count for name, count in units.items() if name in unit_data}
+    for part, whole in WHOLES.items():
+        if part in known and whole not in known:
+            known[whole] = sum(known.get(each, 0) for each, of in WHOLES.items() if of == whole)
     context = CONTEXT[event["service_tier"]]
     try:
         found = calc_price(
-            usage,
+            Usage(**{UNIT_NAMES[name]: event[name] for name in TOKEN_CLASSES}, **known),
             event["model"],
             provider_id=event["provider"],
             genai_request_timestamp=moment,
@@ -274,14 +270,20 @@ def expected_pico(event: dict[str, Any]) -> int | None:
         return None
     if context and not (found.model in found.provider.models and has_variant(found.model, context, moment)):
         return None
-    prices = found.model_price
-    if prices.input_mtok is None and prices.output_mtok is None and prices.requests_kcount is None:
+    priced = {name for name, unit in unit_data.items() if getattr(found.model_price, unit["price_key"]) is not None}
+    counted = {"input_tokens": event["input_tokens"], "output_tokens": event["output_tokens"]} | units
+    if any(count and not covered(name, priced) for name, count in counted.items()):
         return None
-    if (prices.input_mtok is None and event["input_tokens"]) or (prices.output_mtok is None and event["output_tokens"]):
+    if not priced & {"input_tokens", "output_tokens", "requests", *units}:
         return None
     with localcontext() as exact:
         exact.prec = 60
         return int((found.total_price * 10**12).to_integral_value(ROUND_HALF_EVEN))
+
+
+def covered(name: str, priced: set[str]) -> bool:
+    own = unit_data.get(name, {"dimensions": {}})["dimensions"].items()
+    return any(unit_data[whole]["dimensions"].items() <= own for whole in priced)
 
 
 def has_variant(model: ModelInfo, context: dict[str, str], moment: datetime) -> bool:
@@ -291,29 +293,33 @@ def has_variant(model: ModelInfo, context: dict[str, str], moment: datetime) -> 
     )
 
 
-def test_every_model_costs_what_the_package_says() -> None:
-    random = Random(20260921)
-    events = [
-        generated(random, provider, model, tier)
-        for provider in providers
-        for model in provider.models
-        for tier in ["default"] * 8 + ["batch", "flex", "priority"]
+def sold_by_others() -> list[Sold]:
+    """Models that one provider sells at another one's list price."""
+    fallbacks = [(seller.id, own) for seller in providers for own in seller.fallback_model_providers or []]
+    return [
+        replace(sold, provider=seller) for sold in every_model() for seller, own in fallbacks if sold.provider == own
     ]
-    events += [  # sold by one provider, priced by another
-        generated(random, provider, model, tier) | {"provider": seller.id}
-        for seller in providers
-        for provider in providers
-        if provider.id in (seller.fallback_model_providers or [])
-        for model in provider.models
-        for tier in ("default", "batch", "flex", "priority")
-    ]
-    assert len(events) >= 20_000
+
+
+@pytest.mark.parametrize(
+    ("models", "least"), [(every_model(), 3_000), (sold_by_others(), 700)], ids=["own", "fallback"]
+)
+def test_every_model_costs_what_the_package_says(models: list[Sold], least: int) -> None:
+    generated = generate(20260921, 12_000, models)
+    events = list(events_of(generated))
     with localcontext() as exact:
         exact.prec = 60
         expected = [expected_pico(event) for event in events]
-    got = costs(BOOK, events)
+    cost, known = BOOK.price(rows_of(generated))
+    got = [pico if has else None for pico, has in zip(cost.tolist(), known.tolist(), strict=True)]
     differing = [(event, a, b) for event, a, b in zip(events, expected, got, strict=True) if a != b]
     assert differing == []
     priced = Counter(event["service_tier"] for event, pico in zip(events, got, strict=True) if pico is not None)
-    assert priced["default"] > 15_000
-    assert min(priced[tier] for tier in ("batch", "flex", "priority")) > 10
+    assert priced["default"] > least
+
+
+def test_every_service_tier_is_priced_for_some_model() -> None:
+    generated = generate(1, 20_000, [sold for sold in every_model() if sold.provider == "openai"])
+    _, known = BOOK.price(rows_of(generated))
+    priced = Counter(tier for tier, has in zip(generated["service_tier"], known.tolist(), strict=True) if has)
+    assert min(priced[tier] for tier in CONTEXT) > 100

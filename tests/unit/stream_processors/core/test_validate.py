@@ -81,6 +81,7 @@ def found(*events: dict[str, Any], booked_us: int = OCCURRED_US) -> dict[int, tu
             "occurred_at = 2014-12-31T23:59:59.999999Z: from 2015-01-01 to before 2100-01-01",
         ),
         ({"output_tokens": 10**9 + 1}, "too_large", "output_tokens = 1000000001: at most 1000000000"),
+        ({"units": [("a", 1), ("b", 10**9 + 1)]}, "too_large", "most of units = 1000000001: at most 1000000000"),
     ],
 )
 def test_a_broken_rule_is_named_and_the_neighbours_pass(fields: dict[str, Any], reason: str, detail: str) -> None:
@@ -101,7 +102,7 @@ def test_a_broken_rule_is_named_and_the_neighbours_pass(fields: dict[str, Any], 
         {"occurred_at": OCCURRED_US + 5 * MINUTE_US},
         {"occurred_at": 1_420_070_400_000_000},
         {"input_tokens": 10**9, "output_tokens": 10**9},
-        {"input_tokens": 0, "output_tokens": 0},
+        {"input_tokens": 0, "output_tokens": 0, "units": [("a", 10**9)]},
         {"latency_ms": None, "max_output_tokens": None, "status": "error", "service_tier": "batch"},
     ],
 )
