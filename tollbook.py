@@ -23,6 +23,7 @@ COMMANDS = {
     "budgets": ("stream_processors.commands.budgets", "Apply and list budgets."),
     "limits": ("stream_processors.commands.budgets", "Show what a scope has used and what is left."),
     "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
+    "prices": ("stream_processors.commands.prices", "Show, apply and compare prices."),
     "rejected": ("stream_processors.commands.query", "List what was rejected, with its reason and bytes."),
     "explain": ("stream_processors.commands.query", "Tell where an event is, at each stage."),
 }

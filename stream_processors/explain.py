@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from schemas.arrow import TOKEN_CLASSES
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import BY_NAME, EVENTS
+from stream_processors.core.price_explain import explain_cost
+from stream_processors.core.price_history import Histories
 from stream_processors.logs import LogReader, topic_id
+from stream_processors.price_log import book_of, read_histories
 from stream_processors.tail import lines
 from stream_processors.warehouse import ask
 
@@ -15,8 +19,8 @@ Facts = dict[str, Any]
 ROWS = """
 SELECT
     event_id, source, revision, kind, occurred_at, toUnixTimestamp64Micro(occurred_at) AS at_us, booked_at,
-    organization, department, team, user, project, provider,
-    model, service_tier, input_tokens, output_tokens, toString(cost_usd) AS cost_usd, requests, unpriced_requests,
+    organization, department, team, user, project, tool, provider,
+    model, service_tier, {counts}, units, latency_ms, toString(cost_usd) AS cost_usd, requests, unpriced_requests,
     price_version, src_epoch, src_partition, src_offset, src_entry, block_offset
 FROM usage
 WHERE event_id = {event_id:String}
@@ -66,7 +70,9 @@ LANDED = "SELECT src_partition, max(last_offset) AS last_offset FROM blocks WHER
 def explain(settings: Settings, event_id: str) -> Facts:
     """Everything that is known of an event. Raises WarehouseError, KafkaException or RegistryAwayError."""
     named = {"event_id": event_id}
-    rows = [_with_stages(settings, row) for row in ask(settings, ROWS, named)]
+    booked = ask(settings, ROWS.replace("{counts}", ", ".join(TOKEN_CLASSES)), named)
+    histories = read_histories(settings.kafka) if booked else {}
+    rows = [_with_stages(settings, row) | {"price": _price(histories, row)} for row in booked]
     rejects = ask(settings, REJECTS, named)
     return {
         "event_id": event_id,
@@ -82,6 +88,15 @@ def _with_stages(settings: Settings, row: Facts) -> Facts:
     parameters = {name: row[name] for name in names}
     blocks = ask(settings, BLOCK, parameters)
     return row | {"block": blocks[0] if blocks else None, "windows": ask(settings, WINDOWS, parameters)}
+
+
+def _price(histories: Histories, row: Facts) -> list[Facts] | None:
+    """The sum that makes the cost; None when this row is not the price of its counts, or by another list."""
+    if row["cost_usd"] is None or row["kind"] != "usage":
+        return None
+    _, _, number = row["price_version"].partition(" + overrides ")
+    book = book_of(histories, int(number or 0))
+    return explain_cost(book, row) if book.version == row["price_version"] else None
 
 
 def _not_landed(settings: Settings, event_id: str) -> Iterator[Facts]:

@@ -17,19 +17,21 @@ from schemas.block import HEADER, BlockHeader, decode_block
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import BLOCKS, EVENTS, REJECTED
+from schemas.topics import ALERTS, BLOCKS, EVENTS, REJECTED
 from stream_processors import append, faults
 from stream_processors.core.blocks import Piece, pieces
 from stream_processors.core.chain import Chain
-from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import Rated, RawBatch, rate
 from stream_processors.core.seen import Seen
+from stream_processors.core.unpriced import unpriced_alert, unpriced_models
 from stream_processors.logs import LogReader, header_of, topic_id
+from stream_processors.price_log import PriceFollower
 from stream_processors.transport import Batch, SequencedApp
 
 log = logging.getLogger("tollbook.rating")
 
 HORIZON_HOURS = 24
+MOST_UNPRICED = 1_000  # models told of: whoever invents names must not flood those who read alerts
 TAIL = 64  # records behind the end of the log that are read first to find the head of the chain
 
 
@@ -40,6 +42,7 @@ class Partition:
     chain: Chain
     seen: Seen | None = None  # rebuilt by the first turn
     booked_until: int = 0
+    price_version: str = ""  # of the batch that is being appended
     pending: asyncio.Task[None] | None = None
 
 
@@ -51,7 +54,9 @@ class Rating:
         self._settings = settings
         self._registry = Registry(settings.registry)
         self._rejected_id = self._registry.schema_id(REJECTED)
-        self._book = PriceBook.compiled()
+        self._alert_id = self._registry.schema_id(ALERTS)
+        self._prices = PriceFollower(settings.kafka)
+        self._unpriced: set[str] = set()  # alerts that were raised
         self._partitions: dict[int, Partition] = {}
         self._epoch = topic_id(settings.kafka, EVENTS)
 
@@ -113,7 +118,8 @@ class Rating:
             np.fromiter((record.offset for record in records), np.int64, len(records)),
             np.fromiter((record.timestamp for record in records), np.int64, len(records)),
         )
-        rated = rate(raw, self._registry.schema_text, self._book, partition.seen)
+        book = self._prices.book  # one for the whole batch: a block names the version that priced it
+        rated = rate(raw, self._registry.schema_text, book, partition.seen)
         if faults.reached("rating.drop_row"):
             rated = Rated(rated.rows.slice(1), rated.rejects)
         gap = await self._gap(batch)
@@ -122,6 +128,7 @@ class Rating:
             await partition.pending
         booked_until = max(partition.booked_until, int(raw.booked_ms[-1]) * 1000)
         partition.booked_until = booked_until
+        partition.price_version = book.version
         partition.pending = asyncio.create_task(self._append(batch, partition, cut, gap, booked_until))
         partition.pending.add_done_callback(self._stop_on_failure)
 
@@ -150,12 +157,13 @@ class Rating:
                 reject_count=piece.rated.rejects.num_rows,
                 marker_count=piece.last_offset - piece.first_offset + 1 - counted - lost,
                 gap_count=lost,
-                price_version=self._book.version,
+                price_version=partition.price_version,
                 booked_until=booked_until,
                 rated_at=time.time_ns() // 1000,
             )
             gap -= lost
             await self._append_one(partition, header, piece)
+            await self._tell_unpriced(batch.partition, piece.rated)
         faults.crash("rating.before_ack")
         self._app.consumer.ack(batch)
 
@@ -183,6 +191,18 @@ class Rating:
         key = f"{header.src_epoch}:{header.src_partition}:{record['src_offset']}".encode()
         value = encode(record, "rejected.v1", self._rejected_id)
         return await append.send(self._app, REJECTED, key, value, header.src_partition)
+
+    async def _tell_unpriced(self, partition: int, rated: Rated) -> None:
+        """One alert a model, beside the chain of alerts; told again after a restart it has the same id."""
+        new = [found for found in unpriced_models(rated.rows) if found.alert_id not in self._unpriced]
+        told = []
+        for found in new[: MOST_UNPRICED - len(self._unpriced)]:
+            self._unpriced.add(found.alert_id)
+            log.warning("no price for %s by %s, as in event %s", found.model, found.provider, found.event_id)
+            value = encode(unpriced_alert(found, time.time_ns() // 1000), "alert.v1", self._alert_id)
+            told.append(await append.send(self._app, ALERTS, found.alert_id.encode(), value, partition))
+        for acknowledgement in told:
+            await acknowledgement
 
     def _stop_on_failure(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -1,5 +1,6 @@
 """The books against the events themselves, decoded and priced again by `stream_processors.reference`."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
@@ -10,13 +11,14 @@ from confluent_kafka import Message
 from schemas.money import to_pico
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import EVENTS
+from schemas.topics import EVENTS, PRICES
 from stream_processors.audit.compare import instant_text, scope_text
 from stream_processors.audit.conservation import Landed
 from stream_processors.audit.model import Check, Difference, Value
 from stream_processors.audit.queries import Ledger
 from stream_processors.logs import LogReader
 from stream_processors.reference import COLUMNS, Partition, Verdict
+from stream_processors.reference_prices import Overrides, overrides_of
 
 CHUNK = 50_000  # offsets compared at a time
 REPEATS = ("duplicate", "conflict")
@@ -34,6 +36,7 @@ def check_deep(
     """
     check = Check("deep")
     skipped = 0
+    prices = Prices(settings.kafka)
     with LogReader(settings.kafka) as reader, closing(Registry(settings.registry)) as registry:
         for part in landed.values():
             if part.src_epoch != epoch:
@@ -42,15 +45,52 @@ def check_deep(
             start, _ = reader.bounds(EVENTS, part.src_partition)
             skipped += start
             judge = Partition(registry.schema_text)
+            priced_by = block_prices(ledger, part)
             for messages, first, last in chunks(
                 reader.read(EVENTS, part.src_partition, start), start, part.last_offset
             ):
-                verdicts = {m.offset() or 0: judge.judge(m.value() or b"", m.timestamp()[1] * 1000) for m in messages}
+                verdicts = {
+                    m.offset() or 0: judge.judge(
+                        m.value() or b"", m.timestamp()[1] * 1000, prices.at(priced_by(m.offset() or 0))
+                    )
+                    for m in messages
+                }
                 _compare(ledger, check, part, range(first, last + 1), verdicts)
                 progress(len(verdicts))
     if skipped:
         check.notes.append(f"retention took {skipped} events; a repeat of one of them looks new")
     return check
+
+
+class Prices:
+    """The price overrides of each version, as `usage.prices` holds them."""
+
+    def __init__(self, kafka: str) -> None:
+        with LogReader(kafka) as reader:
+            start, _ = reader.bounds(PRICES, 0)
+            self._records = [message.value() or b"" for message in reader.read(PRICES, 0, start)]
+        self._known: dict[int, Overrides] = {0: ()}
+
+    def at(self, price_version: str) -> Overrides:
+        """The overrides that a price version names."""
+        _, _, number = price_version.partition(" + overrides ")
+        version = int(number or 0)
+        if version not in self._known:
+            self._known[version] = overrides_of(self._records, version)
+        return self._known[version]
+
+
+def block_prices(ledger: Ledger, part: Landed) -> Callable[[int], str]:
+    """Tells for an offset which price version its block names."""
+    rows = ledger.ask("block_prices", {"partition": part.src_partition, "epoch": part.src_epoch})
+    lasts = [row["last_offset"] for row in rows]
+    versions = [row["price_version"] for row in rows]
+
+    def version_of(offset: int) -> str:
+        place = bisect_left(lasts, offset)
+        return versions[place] if place < len(versions) else ""
+
+    return version_of
 
 
 def chunks(messages: Iterator[Message], start: int, last: int) -> Iterator[tuple[list[Message], int, int]]:

@@ -26,6 +26,7 @@ from stream_processors.audit.superset import SupersetError, datasets_from_supers
 from stream_processors.audit.windows import check_windows, read_counted
 from stream_processors.warehouse import connect
 
+NAMED = 20
 #: Called with the name of each check before it runs, and with how many events a deep audit has compared since.
 Tell = Callable[[str, int], None]
 
@@ -52,6 +53,7 @@ def run_audit(settings: Settings, deep: bool, kafka_error: str, tell: Tell) -> R
             ("alert_log", lambda: [_alert_log(ledger, settings, kafka_error)]),
             ("limits", lambda: [check_amounts(ledger, "limits", landed)]),
             ("rollups", lambda: check_rollups(ledger)),
+            ("unpriced", lambda: [list_unpriced(ledger)]),
             ("datasets", lambda: [_datasets(ledger, settings)]),
         ]
 
@@ -63,6 +65,17 @@ def run_audit(settings: Settings, deep: bool, kafka_error: str, tell: Tell) -> R
             tell("deep", 0)
             checks.append(_deep(ledger, settings, landed, upstream, kafka_error, lambda count: tell("deep", count)))
     return Report(checks, watermarks(landed, counted, upstream))
+
+
+def list_unpriced(ledger: Ledger) -> Check:
+    """No comparison but a statement: how many requests have no cost, and of which models; `checked` counts them."""
+    rows = ledger.ask("unpriced")
+    check = Check("unpriced", checked=sum(row["requests"] for row in rows))
+    check.notes = [f"{row['provider']} {row['model']}: {row['requests']:,} requests without a price" for row in rows]
+    more = len(check.notes) - NAMED
+    if more > 0:
+        check.notes[NAMED:] = [f"and {more:,} models more"]
+    return check
 
 
 def watermarks(

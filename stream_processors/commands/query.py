@@ -135,6 +135,9 @@ def _print_facts(facts: Facts) -> None:
         click.echo(f"  {row['organization']}, {row['provider']} {row['model']} at {row['occurred_at']} UTC")
         click.echo(f"  {row['input_tokens']:,} input and {row['output_tokens']:,} output tokens, {cost}")
         click.echo(f"  priced by {row['price_version']}")
+        for part in row["price"] or ():
+            quantity = f"{part['quantity']:,} {part['count']}"
+            click.echo(f"  {quantity} at ${part['usd']} per {part['per']} = ${part['amount_usd']}: {part['because']}")
         print_table(
             ("window", "from (UTC)", "scope", "requests", "cost", "counted"),
             [_window_cells(window) for window in row["windows"]],

@@ -23,6 +23,8 @@ Mask = npt.NDArray[np.bool_]
 
 #: Every event counts one of these.
 REQUESTS = "requests"
+#: How long it took, for models that are paid by the second; an event may not say.
+LATENCY = "latency_ms"
 _RENAMED = {"output_reasoning_tokens": "reasoning_tokens"}
 _REGISTRY = UnitRegistry(unit_data)
 #: `genai-prices`' definition of each count, under our name.
@@ -82,12 +84,16 @@ class Counts:
             self.values[name][few] = least
 
 
-def counts_of(rows: pa.RecordBatch) -> Counts:
-    """The counts of events (`schemas.arrow.EVENT_COLUMNS`)."""
+def counts_of(rows: pa.RecordBatch, timed: bool = False) -> Counts:
+    """The counts of events (`schemas.arrow.EVENT_COLUMNS`); `timed`: their latency too."""
     values = {name: integers(rows.column(name)) for name in TOKEN_CLASSES}
     values[REQUESTS] = np.ones(rows.num_rows, np.int64)
     units = rows.column("units")
     stated: dict[str, Mask] = {}
+    if timed:
+        latency = rows.column("latency_ms")
+        stated[LATENCY] = np.asarray(latency.is_valid())
+        values[LATENCY] = integers(latency.fill_null(0).cast(pa.int64()))
     offsets = units.offsets.to_numpy()
     first, last = int(offsets[0]), int(offsets[-1])
     if first < last:

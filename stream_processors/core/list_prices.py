@@ -1,8 +1,9 @@
 """The list prices of `genai-prices`: what it says of a model at a moment, under our names."""
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from fractions import Fraction
 
 from genai_prices.types import (
     ConditionalPrice,
@@ -15,9 +16,8 @@ from genai_prices.types import (
 )
 
 from stream_processors.core.counts import named, unit_of_price
+from stream_processors.core.price_rules import Steps
 
-#: Dollars per `genai-prices`' unit: a million tokens, a thousand searches, an hour.
-Listed = Decimal | TieredPrices
 #: How `genai-prices` names what we call a service tier.
 TIER_CONTEXT: Mapping[str, dict[str, str]] = {
     "default": {},
@@ -25,11 +25,10 @@ TIER_CONTEXT: Mapping[str, dict[str, str]] = {
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
 }
-_DAY = timedelta(days=1)
 _SOME_DAY = date(1970, 1, 2)
 
 
-def listed_prices(model: ModelInfo, provider: Provider, service_tier: str, moment: datetime) -> dict[str, Listed]:
+def listed_prices(provider: Provider, model: ModelInfo, service_tier: str, moment: datetime) -> dict[str, Steps]:
     """The prices of a model as sold by `provider`; empty when none is known for that service tier and moment.
 
     A tier other than `default` has prices only where `genai-prices` states some for this very provider: the standard
@@ -42,11 +41,21 @@ def listed_prices(model: ModelInfo, provider: Provider, service_tier: str, momen
     ):
         return {}
     prices = vars(model.get_prices(moment, context))
-    return {named(unit_of_price(key)): price for key, price in prices.items() if price is not None}
+    units = [(unit_of_price(key), price) for key, price in prices.items() if price is not None]
+    return {named(unit): tuple(_steps(price, unit.per)) for unit, price in units}
 
 
-def boundaries(model: ModelInfo, provider: Provider, service_tier: str) -> tuple[list[date], list[time]]:
-    """First day and time of day of each stretch in which the same constraints hold; the first day is any before."""
+def _steps(price: Decimal | TieredPrices, per: int) -> Iterator[tuple[int, Fraction]]:
+    if not isinstance(price, TieredPrices):
+        yield -1, Fraction(price) / per
+        return
+    yield -1, Fraction(price.base) / per
+    for tier in price.tiers:
+        yield tier.start, Fraction(tier.price) / per
+
+
+def boundaries(provider: Provider, model: ModelInfo, service_tier: str) -> tuple[list[date], list[time]]:
+    """The days and the times of day (UTC) at which the price may change; there is always a time, midnight."""
     conditional = model.prices if isinstance(model.prices, list) else []
     return _boundaries([*conditional, *_variants(model, provider, TIER_CONTEXT[service_tier])])
 
@@ -65,7 +74,7 @@ def _boundaries(priced: Iterable[ConditionalPrice | PriceVariant]) -> tuple[list
             days.add(constraint.start_date)
         elif isinstance(constraint, TimeOfDateConstraint):
             times |= {_utc(constraint.start_time), _utc(constraint.end_time)}
-    return [min(days, default=_SOME_DAY) - _DAY, *sorted(days)], sorted(times)
+    return sorted(days), sorted(times)
 
 
 def _utc(at: time) -> time:

@@ -11,11 +11,12 @@ Where it differs from `genai_prices.calc_price`, it says "unpriced" instead of a
   not state how far they meet, and one whose parts do not fit into each other (there: an error).
 
 What has no price of its own costs what the whole does that it is a part of, there as here: reasoning, audio and image
-tokens what plain input or output costs.
+tokens what plain input or output costs. Over the list stand overrides (`price_rules.py`).
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -23,14 +24,16 @@ import numpy.typing as npt
 import pyarrow as pa
 from genai_prices.data import providers as PROVIDERS  # noqa: N812 - a constant of that package
 from genai_prices.data_snapshot import DataSnapshot
-from genai_prices.types import Provider
+from genai_prices.types import ModelInfo, Provider
 
-from stream_processors.core.counts import Counts, Mask, Numbers, counts_of, integers, is_covered, is_part
+from stream_processors.core.counts import LATENCY, Counts, Mask, Numbers, counts_of, integers, is_covered, is_part
 from stream_processors.core.list_prices import TIER_CONTEXT
-from stream_processors.core.rate_card import SCALE, Card, Era, Rates, compile_card
+from stream_processors.core.overrides import ANY, Override
+from stream_processors.core.rate_card import SCALE, Card, Era, Offer, Rates, compile_card
 
 #: Changes whenever the same data would give another price.
 _RULES = "2"
+_KEY = ("provider", "model", "service_tier")
 _DAY_US = 86_400_000_000
 #: Names come from outside: what is remembered about them is bounded.
 _REMEMBERED = 50_000
@@ -44,37 +47,67 @@ Rows = npt.NDArray[np.intp]
 
 
 class PriceBook:
-    """Prices in force at an event's time. `version` names the data and the rules that were used."""
+    """Prices in force at an event's time.
 
-    def __init__(self, providers: list[Provider], version: str) -> None:
+    `version` names all that decides them: the list's data, the rules of this code, and which version of the overrides.
+    """
+
+    def __init__(self, providers: list[Provider], version: str, overrides: Sequence[Override] = ()) -> None:
         self.version = version
         self._providers = providers
+        self.overrides = overrides
+        # What an override may ask for besides provider, model and tier; looked at only when one does.
+        asked = {
+            "organization": any(override.organization != ANY for override in overrides),
+            "tool": any(override.tool != ANY for override in overrides),
+        }
+        self._key_columns = (*_KEY, *(name for name, is_asked in asked.items() if is_asked))
+        self._timed = any(dated.per_second is not None for override in overrides for dated in override.ranges)
         self._forget()
 
     @classmethod
-    def compiled(cls) -> "PriceBook":
-        """From the installed `genai-prices` data."""
-        content = repr(
-            [(p.id, p.provider_match, p.model_match, p.fallback_model_providers, p.models) for p in PROVIDERS]
-        )
-        digest = hashlib.sha256(f"{_RULES}{content}".encode()).hexdigest()[:12]
-        return cls(PROVIDERS, f"genai-prices {version('genai-prices')} {digest}")
+    def compiled(cls, overrides: Sequence[Override] = (), number: int = 0) -> "PriceBook":
+        """From the installed `genai-prices` data and the overrides of a version (0: none were ever applied)."""
+        return cls(PROVIDERS, f"{_list_version()} + overrides {number}" if number else _list_version(), overrides)
 
     def cards(self) -> Iterator[tuple[str, str, str, Card]]:
-        """Provider, model, service tier and prices of everything that has some."""
+        """Provider, model, service tier and prices of all that the list has, overrides for one's own left out."""
         for provider in self._providers:
             for model in provider.models:
                 for tier in TIER_CONTEXT:
-                    card = compile_card(model, provider, tier)
+                    card = compile_card(Offer((provider, model), tier))
                     if card is not None:
                         yield provider.id, model.id, tier, card
+
+    def sellers(self, model: str) -> list[str]:
+        """Providers that list a model of this name, in the list's order."""
+        return [provider.id for provider in self._providers if self._listed(provider.id, model) is not None]
+
+    def lists(self, override: Override) -> bool:
+        """Whether the list has a model that an override is for."""
+        return any(
+            self._listed(provider.id, override.model) is not None or any(override.names(m.id) for m in provider.models)
+            for provider in self._providers
+            if override.sells(provider.id)
+        )
+
+    def names(self, provider: str, model: str) -> set[str]:
+        """What a model is called: by the event, and by the list."""
+        listed = self._listed(provider, model)
+        return {model} if listed is None else {model, listed[1].id}
+
+    def offer(self, provider: str, model: str, tier: str, organization: str = "", tool: str = "") -> Offer:
+        """What decides the price of such an event."""
+        names = self.names(provider, model) if self.overrides else set()
+        matching = (each for each in self.overrides if each.matches(organization, provider, names, tool, tier))
+        return Offer(self._listed(provider, model), tier, tuple(matching))
 
     def price(self, rows: pa.RecordBatch) -> tuple[Numbers, Mask]:
         """Cost in pico-dollars and whether there is one; -1 where a cost is known but exceeds int64.
 
         `rows`: columns of `schemas.arrow.EVENT_COLUMNS`; counts valid (0 to 1e9, parts within their whole).
         """
-        counts = counts_of(rows)
+        counts = counts_of(rows, self._timed)
         forms, form_of = self._forms(rows, counts)
         cost, fits = _evaluate(forms, form_of, counts)
         return np.where(fits, cost, -1), form_of > 0
@@ -98,8 +131,8 @@ class PriceBook:
         return forms, form_of
 
     def _cards_of(self, rows: pa.RecordBatch) -> list[tuple[Card, Rows]]:
-        """Each distinct (provider, model, service tier) that has a card, with its rows."""
-        columns = [rows.column(name) for name in ("provider", "model", "service_tier")]
+        """Each distinct key that has a card, with its rows."""
+        columns = [rows.column(name) for name in self._key_columns]
         names = [column.dictionary.to_pylist() for column in columns]
         key = np.zeros(rows.num_rows, np.int64)
         for column, values in zip(columns, names, strict=True):
@@ -109,42 +142,53 @@ class PriceBook:
         groups = np.split(order, np.cumsum(np.bincount(member_of))[:-1]) if len(distinct) else []
         found = []
         for code, members in zip(distinct.tolist(), groups, strict=True):
-            rest, tier = divmod(code, len(names[2]))
-            provider, model = divmod(rest, len(names[1]))
-            card = self._card(names[0][provider], names[1][model], names[2][tier])
+            chosen: list[str] = []
+            for values in reversed(names):
+                code, place = divmod(code, len(values))
+                chosen.append(values[place])
+            card = self._card(tuple(reversed(chosen)))
             if card is not None:
                 found.append((card, members))
         return found
 
-    def _card(self, provider: str, model: str, tier: str) -> Card | None:
-        key = (provider, model, tier)
+    def _card(self, key: tuple[str, ...]) -> Card | None:
         if key not in self._cards:
             if len(self._cards) >= _REMEMBERED:
                 self._forget()
-            self._cards[key] = self._look_up(provider, model, tier)
+            self._cards[key] = self._look_up(**dict(zip(self._key_columns, key, strict=True)))
         return self._cards[key]
 
-    def _look_up(self, provider: str, model: str, tier: str) -> Card | None:
-        if tier not in TIER_CONTEXT or len(model) > _LONGEST_NAME:
+    def _look_up(
+        self, provider: str, model: str, service_tier: str, organization: str = "", tool: str = ""
+    ) -> Card | None:
+        if service_tier not in TIER_CONTEXT or len(model) > _LONGEST_NAME:
             return None
+        return compile_card(self.offer(provider, model, service_tier, organization, tool))
+
+    def _listed(self, provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
         try:
-            seller, sold = self._names.find_provider_model(model, None, provider, None)
+            return self._names.find_provider_model(model, None, provider, None)
         except LookupError:
             return None
-        return compile_card(sold, seller, tier)
 
     def _forget(self) -> None:
-        self._cards: dict[tuple[str, str, str], Card | None] = {}
+        self._cards: dict[tuple[str, ...], Card | None] = {}
         self._names = DataSnapshot(self._providers, from_auto_update=False)  # it remembers names too
+
+
+@cache
+def _list_version() -> str:
+    content = repr([(p.id, p.provider_match, p.model_match, p.fallback_model_providers, p.models) for p in PROVIDERS])
+    return f"genai-prices {version('genai-prices')} {hashlib.sha256(f'{_RULES}{content}'.encode()).hexdigest()[:12]}"
 
 
 def _eras_of(card: Card, at: Numbers, members: Rows) -> list[tuple[Era, Rows]]:
     """Each era of the card that has a price, with those of the `members` that fall in it."""
-    if len(card.days) == len(card.times) == 0:
+    if len(card.starts) == len(card.times) == 0:
         era = card.eras[0][0]
         return [] if era is None else [(era, members)]
     moment = at[members]
-    day = np.searchsorted(card.days, moment, side="right")
+    day = np.searchsorted(card.starts, moment, side="right")
     of_day = np.searchsorted(card.times, moment % _DAY_US, side="right")
     code = day * (len(card.times) + 1) + of_day
     found = []
@@ -169,8 +213,10 @@ def _covered(era: Era, counts: Counts, part: Rows) -> Mask:
     if era.needs_unit:
         stated = [counts.stated[name][part] for name in era.priced if name in counts.stated]
         covered &= np.logical_or.reduce(stated) if stated else False
+    if LATENCY in era.priced:
+        covered &= counts.stated[LATENCY][part]
     for name in counts.stated:
-        if not is_covered(name, era.priced):
+        if name != LATENCY and not is_covered(name, era.priced):
             covered &= counts.values[name][part] == 0
     if counts.stated:
         covered &= _fit(era, counts, part)

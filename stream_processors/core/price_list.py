@@ -39,9 +39,9 @@ def price_rows(book: PriceBook) -> pa.RecordBatch:
 
 
 def _rows_of(card: Card) -> Iterator[dict[str, Any]]:
-    days = [None, *card.days.tolist(), None]
+    starts = [None, *card.starts.tolist(), None]
     times = [0, *card.times.tolist()]
-    for (start, end), eras in zip(pairwise(days), card.eras, strict=True):
+    for (start, end), eras in zip(pairwise(starts), card.eras, strict=True):
         for daily_from, era in zip(times, eras, strict=True):
             if era is None:
                 continue

@@ -7,26 +7,25 @@ input") and the cost of an event is a dot product.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-from genai_prices.types import ModelInfo, Provider, TieredPrices
+from genai_prices.types import ModelInfo, Provider
 
 from schemas.arrow import TOKEN_CLASSES
 from stream_processors.core.counts import REQUESTS, UNITS, is_part, meeting
-from stream_processors.core.list_prices import Listed, boundaries, listed_prices
+from stream_processors.core.list_prices import boundaries, listed_prices
+from stream_processors.core.overrides import EPOCH, Override, instant_us
+from stream_processors.core.price_rules import Price, Steps, resolve
 
 #: Rates are integers of this many to a pico-dollar: prices of up to 18 decimals per million tokens are exact, and so
-#: are prices an hour, of which a second is a 3 600th.
+#: are prices an hour, of which a second is a 3 600th. What a percentage leaves beyond is rounded, half to even.
 SCALE = 9 * 10**12
 #: An event says how much of these it used, or that it used none; of other counts it may say nothing.
 ALWAYS_STATED = frozenset({"input_tokens", "output_tokens", REQUESTS})
-_DAY = timedelta(days=1)
-_EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
 
 #: What one more of each count adds, in pico-dollars / SCALE; parts may subtract.
 Rates = Mapping[str, int]
@@ -50,53 +49,69 @@ class Era:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`eras[i][j]` is in force from the i-th day and the j-th time of day (microseconds UTC); None: no price then."""
+    """`eras[i][j]` is in force from the i-th start and the j-th time of day (microseconds UTC); None: no price then."""
 
-    days: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]  # of all stretches but the first, which has none
     times: npt.NDArray[np.int64]
     eras: tuple[tuple[Era | None, ...], ...]
     #: Counts that are charged as this many at least, when there are any.
     least: Mapping[str, int]
 
 
-def compile_card(model: ModelInfo, provider: Provider, service_tier: str) -> Card | None:
-    """The card of a model as sold by `provider`, None when no price is known for that service tier.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What decides the price of an event: the model in the list (None: not listed), the tier, the overrides for it."""
 
-    Raises ValueError for a price of more decimals than an integer rate can hold.
-    """
-    days, times = boundaries(model, provider, service_tier)
-    eras = tuple(
-        tuple(
-            _compile_era(listed_prices(model, provider, service_tier, datetime.combine(day, at, UTC))) for at in times
-        )
-        for day in days
-    )
+    listed: tuple[Provider, ModelInfo] | None
+    service_tier: str
+    overrides: tuple[Override, ...] = ()
+
+    def prices_at(self, moment: datetime) -> dict[str, Price]:
+        """The price of each count, empty when none is known."""
+        listed = listed_prices(*self.listed, self.service_tier, moment) if self.listed else {}
+        return resolve(listed, self.overrides, instant_us(moment))
+
+
+def compile_card(offer: Offer) -> Card | None:
+    """None when no price is known at any time."""
+    days, times = boundaries(*offer.listed, offer.service_tier) if offer.listed else ([], [time()])
+    starts = {instant_us(datetime.combine(day, time(), UTC)) for day in days}
+    for dated in (dated for override in offer.overrides for dated in override.ranges):
+        starts |= {dated.start_us} if dated.end_us is None else {dated.start_us, dated.end_us}
+    ordered = sorted(starts)
+    first = ordered[0] - 1 if ordered else 0
+    eras = tuple(tuple(_era_at(offer, start, at) for at in times) for start in (first, *ordered))
     if not any(era for of_day in eras for era in of_day):
         return None
     return Card(
-        np.array([_micros(datetime.combine(day, time(), UTC)) for day in days[1:]], np.int64),
-        np.array([_micros(datetime.combine(date(1970, 1, 1), at, UTC)) for at in times[1:]], np.int64),
+        np.array(ordered, np.int64),
+        np.array([instant_us(datetime.combine(EPOCH.date(), at, UTC)) for at in times[1:]], np.int64),
         eras,
-        least_charged(model, provider),
+        least_charged(*offer.listed) if offer.listed else {},
     )
 
 
-def least_charged(model: ModelInfo, provider: Provider) -> Mapping[str, int]:
+def _era_at(offer: Offer, start_us: int, at: time) -> Era | None:
+    """The list's constraints ask for a day and a time of day apart, so any time of that day will do for the day."""
+    start = EPOCH + timedelta(microseconds=start_us)
+    listed = listed_prices(*offer.listed, offer.service_tier, datetime.combine(start, at, UTC)) if offer.listed else {}
+    return _compile_era(resolve(listed, offer.overrides, start_us))
+
+
+def least_charged(provider: Provider, model: ModelInfo) -> Mapping[str, int]:
     """As `genai-prices` has it in its code: Groq bills at least ten seconds of a transcription."""
     whisper = provider.id == "groq" and model.id in ("whisper-large-v3", "whisper-large-v3-turbo")
     return {"audio_seconds": 10, "input_audio_seconds": 10} if whisper else {}
 
 
-def _compile_era(prices: Mapping[str, Listed]) -> Era | None:
+def _compile_era(prices: Mapping[str, Price]) -> Era | None:
     if not prices:
         return None
-    bounds = sorted(
-        {tier.start for price in prices.values() if isinstance(price, TieredPrices) for tier in price.tiers}
-    )
+    bounds = sorted({above for price in prices.values() for above, _ in price.steps if above >= 0})
     priced = sorted(prices, key=lambda name: (-_depth(name), name))
     return Era(
         np.array(bounds, np.int64),
-        tuple(_rates({name: _at(price, above) for name, price in prices.items()}) for above in (-1, *bounds)),
+        tuple(_rates({name: _at(price.steps, above) for name, price in prices.items()}) for above in (-1, *bounds)),
         tuple(priced),
         not ALWAYS_STATED & prices.keys(),
         tuple(name for name in ("input_tokens", "output_tokens") if name not in prices),
@@ -117,30 +132,21 @@ def _dollars(scaled: int) -> Decimal:
     return Decimal(round(Fraction(scaled * 10**6, SCALE))).scaleb(-18)
 
 
-def _at(price: Listed, above: int) -> Decimal:
+def _at(steps: Steps, above: int) -> Fraction:
     """The price for events of more than `above` input tokens, up to the next boundary."""
-    if not isinstance(price, TieredPrices):
-        return price
-    return next((tier.price for tier in reversed(price.tiers) if above >= tier.start), price.base)
+    return next(price for start, price in reversed(steps) if above >= start)
 
 
-def _rates(prices: Mapping[str, Decimal]) -> Rates:
+def _rates(prices: Mapping[str, Fraction]) -> Rates:
     own: dict[str, int] = {}
     for name in sorted(prices, key=_depth):
         # What this count adds to what the counts it is a part of already pay.
-        own[name] = _scaled(name, prices[name]) - sum(own[whole] for whole in own if is_part(name, whole))
+        own[name] = round(prices[name] * 10**12 * SCALE) - sum(own[whole] for whole in own if is_part(name, whole))
     return {name: rate for name, rate in own.items() if rate}
 
 
 def _depth(name: str) -> int:
-    return len(UNITS[name].dimensions)
-
-
-def _scaled(name: str, price: Decimal) -> int:
-    exact = Fraction(price) / UNITS[name].per * 10**12 * SCALE
-    if exact.denominator != 1:
-        raise ValueError(f"price of {name} = {price}: more decimals than an integer rate can hold")
-    return int(exact)
+    return len(UNITS[name].dimensions) if name in UNITS else 0
 
 
 def _meetings(priced: list[str]) -> Iterator[tuple[str, str, str]]:
@@ -149,7 +155,3 @@ def _meetings(priced: list[str]) -> Iterator[tuple[str, str, str]]:
             join = meeting(first, second)
             if join is not None:
                 yield first, second, join
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH_DAY) // _MICRO

@@ -7,7 +7,7 @@ LOADED = """
 import sys
 import stream_processors.reference
 ours = {name for name in sys.modules if name.split(".")[0] in ("stream_processors", "producers", "local")}
-print(*sorted(ours - {"stream_processors", "stream_processors.reference"}))
+print(*sorted(ours - {f"stream_processors{part}" for part in ("", ".reference", ".reference_prices")}))
 """
 
 

@@ -19,7 +19,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import EVENTS
 from stream_processors import warehouse
-from stream_processors.reference import price_pico
+from stream_processors.reference_prices import price_pico
 from tests.conftest import Environment, RunTollbook
 
 ROOT = Path(__file__).parents[2]

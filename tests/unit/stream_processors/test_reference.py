@@ -19,7 +19,8 @@ from schemas.codec import avro_text, encode, frame
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import RawBatch, rate
 from stream_processors.core.seen import Seen
-from stream_processors.reference import INT64_MAX, Partition, RejectedError, Verdict, price_pico
+from stream_processors.reference import INT64_MAX, Partition, Verdict
+from stream_processors.reference_prices import price_pico
 
 BOOKED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOKED_US = int(BOOKED.timestamp()) * 1_000_000
@@ -161,9 +162,11 @@ def test_units_have_a_price_each() -> None:
 
 
 def test_a_cost_beyond_64_bits_is_too_large() -> None:
-    with pytest.raises(RejectedError, match="too_large"):
-        price_pico(whole(input_tokens=10**15))
-    assert INT64_MAX < 10**15 * 2_500_000
+    dear = {"id": "dear", **dict.fromkeys(("organization", "provider", "model", "tool", "service_tier"), "*")}
+    ranges = [{"from": "2015-01-01T00:00:00Z", "per_million": {"input_tokens": "100000"}}]
+    verdict = Partition(schema_of).judge(framed(input_tokens=10**9), BOOKED_US, [{**dear, "range": ranges}])
+    assert (verdict.values, verdict.reason) == (None, "too_large")
+    assert INT64_MAX < 10**9 * 10**11
 
 
 def models() -> list[tuple[str, str]]:

@@ -167,6 +167,7 @@ def alert(**fields: Any) -> dict[str, Any]:
     start = datetime(2026, 3, 1, tzinfo=UTC)
     return {
         "alert_id": "a",
+        "type": "threshold",
         "state": "raised",
         "revision": 0,
         "budget_id": "b",
@@ -202,6 +203,11 @@ def test_alerts_in_the_table_are_those_of_the_log(
     [difference] = compare_alerts(log, table).differences
     assert (difference.table, difference.measure, difference.expected, difference.found) == named
     assert difference.window == "month 2026-03-01T00:00:00+00:00"
+
+
+def test_an_alert_beside_the_chain_may_be_told_again() -> None:
+    again = [alert(type="unpriced"), alert(type="unpriced")]
+    assert compare_alerts(again, again[:1]).differences == []
 
 
 def test_a_difference_outweighs_what_is_undecided() -> None:

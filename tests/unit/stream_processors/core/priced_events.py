@@ -22,7 +22,7 @@ from genai_prices.types import (
 
 from schemas.arrow import COUNTS, EVENT_COLUMNS, TOKEN_CLASSES
 from stream_processors.core.price_book import PriceBook
-from stream_processors.reference import RejectedError, price_pico
+from stream_processors.reference_prices import Overrides, price_pico
 
 SERVICE_TIERS = ("default", "default", "default", "batch", "flex", "priority")
 FIRST_US, SPAN_US = 1_704_067_200_000_000, 4 * 365 * 86_400_000_000  # 2024 to 2027
@@ -157,19 +157,14 @@ def events_of(columns: Columns) -> Iterator[dict[str, Any]]:
         yield dict(zip(columns, values, strict=True))
 
 
-def unequal(book: PriceBook, columns: Columns) -> tuple[list[str], int]:
+def unequal(book: PriceBook, columns: Columns, overrides: Overrides = ()) -> tuple[list[str], int]:
     """Where engine and reference differ, and how many events have a price."""
     cost, known = book.price(rows_of(columns))
     differing = []
     for event, pico, has in zip(events_of(columns), cost.tolist(), known.tolist(), strict=True):
-        expected = _reference_pico(event)
+        expected = price_pico(event, overrides)
+        if expected is not None and expected >= 2**63:
+            expected = -1
         if expected != (pico if has else None):
             differing.append(f"engine {pico if has else None}, reference {expected}: {event}")
     return differing, int(known.sum())
-
-
-def _reference_pico(event: dict[str, Any]) -> int | None:
-    try:
-        return price_pico(event)
-    except RejectedError:
-        return -1

@@ -1,0 +1,254 @@
+"""`tollbook prices`: what a use costs and why, prices of one's own over the list, and what changed between versions."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.money import to_pico, usd_text
+from schemas.settings import Settings
+from stream_processors import warehouse
+from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
+from stream_processors.core.overrides import ANY, Range, conflicts, parse_overrides
+from stream_processors.core.price_book import PriceBook
+from stream_processors.core.price_explain import Use, explain_price
+from stream_processors.core.price_history import (
+    Change,
+    changes_between,
+    differences,
+    histories_after,
+    latest_version,
+    overrides_at,
+)
+from stream_processors.price_log import PriceWriter, book_of, read_histories
+
+BOOKED = """
+SELECT organization, provider, model, tool, service_tier, count() AS rows, sum(cost_usd) AS usd,
+    sum(unpriced_requests) AS unpriced
+FROM usage
+WHERE occurred_at >= {start:DateTime64(6, 'UTC')}
+    AND occurred_at < {end:DateTime64(6, 'UTC')}
+GROUP BY ALL
+"""
+USED_MODELS = "SELECT DISTINCT provider, model FROM usage"
+NEVER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@click.group()
+def prices() -> None:
+    """Show, apply and compare prices.
+
+    Example: tollbook prices show gpt-4o
+    """
+
+
+@prices.command()
+@click.argument("model")
+@click.option("--at", "moment", metavar="INSTANT", help="With a zone, as 2026-06-01T00:00:00Z; default now.")
+@click.option("--provider", help="Default: every provider that lists MODEL, or has a price of its own for it.")
+@click.option("--service-tier", default="default", show_default=True)
+@click.option("--organization", default="", help="As in the event.")
+@click.option("--tool", default="", help="As in the event.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@reports_failure
+def show(
+    model: str,
+    moment: str | None,
+    provider: str | None,
+    service_tier: str,
+    organization: str,
+    tool: str,
+    as_json: bool,
+) -> None:
+    """Show what MODEL costs, and which rule says so and why.
+
+    Example: tollbook prices show gpt-4o --at 2026-06-01T00:00:00Z --organization acme
+    """
+    at = datetime.now(UTC) if moment is None else _instant(moment)
+    kafka = Settings().kafka
+    require_kafka(kafka)
+    book = book_of(read_histories(kafka))
+    sellers = [provider] if provider else _sellers(book, model)
+    told = [explain_price(book, Use(seller, model, service_tier, organization, tool), at) for seller in sellers]
+    if as_json:
+        print_json(told)
+    for each in told if not as_json else ():
+        _print_price(each)
+    if not any(each["prices"] for each in told):
+        raise ValueError(f"model = {model!r}: no price is known; its usage is booked as unpriced")
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"at = {text}: must carry a zone, as {text}Z")
+    return moment
+
+
+def _sellers(book: PriceBook, model: str) -> list[str]:
+    own = [
+        price.provider for price in book.overrides if price.names(model) and ANY not in (price.provider, price.model)
+    ]
+    return list(dict.fromkeys([*book.sellers(model), *own])) or ["(any)"]
+
+
+def _print_price(told: dict[str, Any]) -> None:
+    click.echo(
+        f"{told['provider']} {told['model']}, service tier {told['service_tier']}, at {told['at']:%Y-%m-%d %H:%M %Z}"
+    )
+    click.echo(
+        f"by {told['price_version']}; " + (f"listed as {told['listed_as']}" if told["listed_as"] else "not listed")
+    )
+    if told["prices"]:
+        print_table(
+            ("count", "dollars", "per", "above input tokens", "because"),
+            [
+                (line["count"], line["usd"], line["per"], str(line["above_input_tokens"]), line["because"])
+                for line in told["prices"]
+            ],
+            numbers=("dollars", "above input tokens"),
+        )
+    else:
+        click.echo("no price: such usage is booked as unpriced")
+    for override in told["overrides"]:
+        click.echo(f"price {override['id']} {override['says']}")
+    click.echo()
+
+
+@prices.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--prune", is_flag=True, help="Remove the prices that FILE does not name.")
+@click.option("--unused", is_flag=True, help="Accept prices for models that no list and no usage knows yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as one JSON object.")
+@reports_failure
+def apply(file: Path, prune: bool, unused: bool, as_json: bool) -> None:
+    """Put the prices of FILE in force for all usage that is rated from now on, and show what changed.
+
+    Rows that are booked keep their price; how many there are in the range of each change is told. Nothing is written
+    when FILE has a mistake.
+
+    Example: tollbook prices apply prices.toml
+    """
+    wanted = parse_overrides(file.read_text(encoding="utf-8"), str(file))
+    settings = Settings()
+    require_kafka(settings.kafka)
+    writer = PriceWriter(settings.kafka)
+    histories = writer.read()
+    version = latest_version(histories)
+    held = overrides_at(histories, version)
+    kept = [] if prune else [price for price in held if price.id not in {each.id for each in wanted}]
+    for conflict in conflicts([*wanted, *kept]):
+        raise ValueError(f"{file}: {conflict}")
+    changes = changes_between(held, [*wanted, *kept])
+    if not unused:
+        _require_known(settings, changes, str(file))
+    booked = {change.id: _booked(settings, change) for change in changes}
+    if changes:
+        writer.write(histories_after(histories, changes, version + 1, datetime.now(UTC)))
+    told = {
+        "version": version + 1 if changes else version,
+        "changes": [
+            {"id": change.id, "change": change.what, "lines": differences(change), "booked": booked[change.id]}
+            for change in changes
+        ],
+        "kept": [price.id for price in kept],
+    }
+    if as_json:
+        print_json(told)
+    else:
+        _print_applied(told)
+
+
+def _print_applied(told: dict[str, Any]) -> None:
+    for change in told["changes"]:
+        click.echo(f"{change['change']:8}  {change['id']}")
+        for line in change["lines"]:
+            click.echo(f"          {line}")
+        click.echo(f"          {_booked_text(change['booked'])}")
+    for price_id in told["kept"]:
+        click.echo(f"kept      {price_id}: not in the file (--prune removes it)")
+    click.echo(f"version {told['version']}" if told["changes"] else f"nothing changed: version {told['version']}")
+
+
+def _booked_text(booked: dict[str, Any] | None) -> str:
+    if booked is None:
+        return "ClickHouse is away: what is booked in its range is not known"
+    rows = f"{booked['rows']} rows, {booked['usd']} US dollars, {booked['unpriced']} unpriced"
+    return f"booked in its range under older versions: {rows}"
+
+
+def _require_known(settings: Settings, changes: Sequence[Change], file: str) -> None:
+    """Raises ValueError for a price of a model that nobody lists and nobody uses; WarehouseError: cannot be told."""
+    book = PriceBook.compiled()
+    new = [change.new for change in changes if change.new is not None and change.new.model != ANY]
+    unlisted = [price for price in new if not book.lists(price)]
+    used = [(row["provider"], row["model"]) for row in warehouse.ask(settings, USED_MODELS)] if unlisted else []
+    for price in unlisted:
+        if not any(price.sells(provider) and price.names(model) for provider, model in used):
+            raise ValueError(
+                f"{file}: price {price.id}: model = {price.model!r}: no list has it and no usage names it; "
+                "is it misspelt? --unused applies it all the same"
+            )
+
+
+def _booked(settings: Settings, change: Change) -> dict[str, Any] | None:
+    """What is booked where another price holds now: rows, dollars, unpriced requests; None when it cannot be told."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    book = PriceBook.compiled()
+    try:
+        for override, dated in change.stretches():
+            for row in _booked_rows(settings, dated):
+                names = book.names(row["provider"], row["model"])
+                if override.matches(row["organization"], row["provider"], names, row["tool"], row["service_tier"]):
+                    found[(dated.text(), *(str(value) for value in row.values()))] = row
+    except warehouse.WarehouseError:
+        return None
+    return {
+        "rows": sum(row["rows"] for row in found.values()),
+        "usd": usd_text(to_pico(sum((row["usd"] or Decimal(0) for row in found.values()), Decimal(0)))),
+        "unpriced": sum(row["unpriced"] for row in found.values()),
+    }
+
+
+def _booked_rows(settings: Settings, dated: Range) -> Iterable[dict[str, Any]]:
+    return warehouse.ask(settings, BOOKED, {"start": dated.start, "end": dated.end or NEVER})
+
+
+@prices.command()
+@click.argument("old", type=int, required=False)
+@click.argument("new", type=int, required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@reports_failure
+def diff(old: int | None, new: int | None, as_json: bool) -> None:
+    """Show what changed between versions OLD and NEW of the prices; without NEW the newest, without OLD the one before.
+
+    Exit status 1 when they differ, as of `diff`.
+
+    Example: tollbook prices diff 1 3
+    """
+    kafka = Settings().kafka
+    require_kafka(kafka)
+    histories = read_histories(kafka)
+    latest = latest_version(histories)
+    to = latest if new is None else new
+    since = max(0, to - 1) if old is None else old
+    for number in (since, to):
+        if not 0 <= number <= latest:
+            raise ValueError(f"version = {number}: there are versions 0 to {latest}")
+    changes = changes_between(overrides_at(histories, since), overrides_at(histories, to))
+    if as_json:
+        print_json([{"id": each.id, "change": each.what, "lines": differences(each)} for each in changes])
+    else:
+        for change in changes:
+            click.echo(f"{change.what:8}  {change.id}")
+            for line in differences(change):
+                click.echo(f"          {line}")
+        click.echo(f"version {since} to {to}: {len(changes)} prices differ")
+    if changes:
+        raise SystemExit(1)
+
+
+commands: list[click.Command] = [prices]
