@@ -25,7 +25,7 @@ from stream_processors.core.rating import Rated, RawBatch, rate
 from stream_processors.core.seen import Seen
 from stream_processors.core.unpriced import unpriced_alert, unpriced_models
 from stream_processors.logs import LogReader, header_of, topic_id
-from stream_processors.price_log import PriceFollower
+from stream_processors.price_log import follow_prices
 from stream_processors.transport import Batch, SequencedApp
 
 log = logging.getLogger("tollbook.rating")
@@ -55,7 +55,7 @@ class Rating:
         self._registry = Registry(settings.registry)
         self._rejected_id = self._registry.schema_id(REJECTED)
         self._alert_id = self._registry.schema_id(ALERTS)
-        self._prices = PriceFollower(settings.kafka)
+        self._prices = follow_prices(settings.kafka)
         self._unpriced: set[str] = set()  # alerts that were raised
         self._partitions: dict[int, Partition] = {}
         self._epoch = topic_id(settings.kafka, EVENTS)
@@ -118,7 +118,7 @@ class Rating:
             np.fromiter((record.offset for record in records), np.int64, len(records)),
             np.fromiter((record.timestamp for record in records), np.int64, len(records)),
         )
-        book = self._prices.book  # one for the whole batch: a block names the version that priced it
+        book = self._prices.state  # one for the whole batch: a block names the version that priced it
         rated = rate(raw, self._registry.schema_text, book, partition.seen)
         if faults.reached("rating.drop_row"):
             rated = Rated(rated.rows.slice(1), rated.rejects)

@@ -10,6 +10,7 @@ import click
 
 from schemas.money import to_pico, usd_text
 from schemas.settings import Settings
+from schemas.topics import PRICES
 from stream_processors import warehouse
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
 from stream_processors.core.overrides import ANY, Range, conflicts, parse_overrides
@@ -23,7 +24,8 @@ from stream_processors.core.price_history import (
     latest_version,
     overrides_at,
 )
-from stream_processors.price_log import PriceWriter, book_of, read_histories
+from stream_processors.price_log import book_of, read_histories
+from stream_processors.versioned_log import Writer
 
 BOOKED = """
 SELECT organization, provider, model, tool, service_tier, count() AS rows, sum(cost_usd) AS usd,
@@ -135,8 +137,8 @@ def apply(file: Path, prune: bool, unused: bool, as_json: bool) -> None:
     wanted = parse_overrides(file.read_text(encoding="utf-8"), str(file))
     settings = Settings()
     require_kafka(settings.kafka)
-    writer = PriceWriter(settings.kafka)
-    histories = writer.read()
+    writer = Writer(settings.kafka, PRICES)
+    histories = read_histories(settings.kafka)
     version = latest_version(histories)
     held = overrides_at(histories, version)
     kept = [] if prune else [price for price in held if price.id not in {each.id for each in wanted}]
@@ -147,7 +149,8 @@ def apply(file: Path, prune: bool, unused: bool, as_json: bool) -> None:
         _require_known(settings, changes, str(file))
     booked = {change.id: _booked(settings, change) for change in changes}
     if changes:
-        writer.write(histories_after(histories, changes, version + 1, datetime.now(UTC)))
+        grown = histories_after(histories, changes, version + 1, datetime.now(UTC))
+        writer.write({history.id: history for history in grown})
     told = {
         "version": version + 1 if changes else version,
         "changes": [

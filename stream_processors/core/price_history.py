@@ -109,11 +109,6 @@ def histories_after(
     return grown
 
 
-def to_bytes(history: History) -> bytes:
-    """The value of a record; prices are text."""
-    return history.model_dump_json(by_alias=True, exclude_none=True).encode()
-
-
 def differences(change: Change) -> list[str]:
     """One line each of what is said no more (-) and what is said now (+)."""
     old, new = _lines(change.old), _lines(change.new)

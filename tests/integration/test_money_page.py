@@ -32,7 +32,7 @@ def answers(stack: Environment, run_tollbook: RunTollbook) -> dict[str, str]:
 def test_the_sum_is_explained_as_the_page_says(answers: dict[str, str]) -> None:
     explained = answers["tollbook explain money-1"]
     assert SUM in explained
-    assert "0.000360000000 USD" in explained
+    assert "0.00036 USD" in explained
 
 
 def test_every_number_agrees(answers: dict[str, str]) -> None:

@@ -14,14 +14,16 @@ from confluent_kafka import KafkaException
 from producers.client import Producer
 from schemas.event import UsageEvent
 from schemas.settings import Settings
+from schemas.topics import PRICES
 from stream_processors import warehouse
 from stream_processors.core.overrides import parse_overrides
 from stream_processors.core.price_history import changes_between, histories_after, latest_version
-from stream_processors.price_log import PriceWriter, read_histories
+from stream_processors.price_log import read_histories
+from stream_processors.versioned_log import Writer
 from tests.conftest import Environment, RunTollbook
 
 DEADLINE_S = 60.0
-PRICES = """
+FILE = """
 [[price]]
 id = "{id}"
 organization = "{id}"
@@ -85,14 +87,14 @@ def book(settings: Settings, run: Run, organization: str, version: int) -> dict[
 
 def test_a_price_is_in_force_without_a_restart(settings: Settings, run: Run, name: str, tmp_path: Path) -> None:
     file = tmp_path / "prices.toml"
-    file.write_text(PRICES.format(id=name, usd="5.00"))
+    file.write_text(FILE.format(id=name, usd="5.00"))
     assert "--unused" in run("prices", "apply", str(file), status=1)
     applied = run("prices", "apply", str(file), "--unused", "--json")
     assert [(each["id"], each["change"], each["booked"]["rows"]) for each in applied["changes"]] == [(name, "added", 0)]
     first = book(settings, run, name, applied["version"])
     assert int(first["cost_usd"].scaleb(12)) == 550 * 5_000_000 + 250 * 8_000_000
 
-    file.write_text(PRICES.format(id=name, usd="6.00"))
+    file.write_text(FILE.format(id=name, usd="6.00"))
     again = run("prices", "apply", str(file), "--json")
     [change] = again["changes"]
     assert (again["version"], change["change"]) == (applied["version"] + 1, "changed")
@@ -110,15 +112,15 @@ def test_a_price_is_in_force_without_a_restart(settings: Settings, run: Run, nam
 
 
 def test_of_two_that_apply_at_once_the_earlier_fails(settings: Settings, name: str) -> None:
-    price = parse_overrides(PRICES.format(id=name, usd="1.00"), "test")
+    price = parse_overrides(FILE.format(id=name, usd="1.00"), "test")
 
-    def apply(writer: PriceWriter) -> None:
-        held = writer.read()
-        changes = changes_between([], price)
-        writer.write(histories_after({}, changes, latest_version(held) + 1, datetime.now(UTC)))
+    def apply(writer: Writer) -> None:
+        version = latest_version(read_histories(settings.kafka)) + 1
+        grown = histories_after({}, changes_between([], price), version, datetime.now(UTC))
+        writer.write({history.id: history for history in grown})
 
-    earlier = PriceWriter(settings.kafka)
-    later = PriceWriter(settings.kafka)
+    earlier = Writer(settings.kafka, PRICES)
+    later = Writer(settings.kafka, PRICES)
     with pytest.raises(KafkaException):
         apply(earlier)
     assert name not in read_histories(settings.kafka)

@@ -13,8 +13,9 @@ from schemas.arrow import TOKEN_CLASSES
 from stream_processors.core.overrides import parse_overrides
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.price_explain import Use, explain_price
-from stream_processors.core.price_history import changes_between, differences, histories_after, overrides_at, to_bytes
+from stream_processors.core.price_history import changes_between, differences, histories_after, overrides_at
 from stream_processors.reference_prices import overrides_of
+from stream_processors.versioned_log import to_bytes
 
 CONTRACT = """
 [[price]]

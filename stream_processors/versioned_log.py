@@ -1,0 +1,107 @@
+"""A compacted topic of one partition whose records are whole dated histories: prices, the directory.
+
+One `apply` is one transaction: nobody reads half of a version, and of two that apply at once the later one wins.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+from confluent_kafka import KafkaException, Message, Producer
+from pydantic import BaseModel, ValidationError
+
+from stream_processors.logs import LogReader
+
+WRITE_S = 20.0
+FOLLOW_S = 0.5
+History = TypeVar("History", bound=BaseModel)
+State = TypeVar("State")
+
+log = logging.getLogger("tollbook.versioned_log")
+
+
+def read_histories(kafka: str, topic: str, form: type[History]) -> dict[str, History]:
+    """Every history that the topic holds, by key; KafkaException: the broker is away; ValueError: another form."""
+    with LogReader(kafka) as reader:
+        start, _ = reader.bounds(topic, 0)
+        return {key_of(message): history_of(message, form) for message in reader.read(topic, 0, start)}
+
+
+def key_of(message: Message) -> str:
+    """The key of a record, '' when it has none."""
+    return (message.key() or b"").decode()
+
+
+def history_of(message: Message, form: type[History]) -> History:
+    """The history in a record. ValueError names what is wrong."""
+    try:
+        return form.model_validate_json(message.value() or b"")
+    except ValidationError as error:
+        place = f"{message.topic()}: record of key {key_of(message)!r} at {message.offset()}"
+        raise ValueError(f"{place}: {error}") from error
+
+
+class Writer:
+    """Applies one version: read the histories, decide, `write`. Whoever began earlier and has not written yet fails."""
+
+    def __init__(self, kafka: str, topic: str) -> None:
+        self._topic = topic
+        self._producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"tollbook-{topic}"})
+        self._producer.init_transactions(WRITE_S)
+
+    def write(self, histories: Mapping[str, BaseModel]) -> None:
+        """All of them by key or, with KafkaException, none."""
+        self._producer.begin_transaction()
+        for key, history in histories.items():
+            self._producer.produce(self._topic, key=key, value=to_bytes(history), partition=0)
+        self._producer.commit_transaction(WRITE_S)
+
+
+def to_bytes(history: BaseModel) -> bytes:
+    """The value of a record; amounts are text."""
+    return history.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class Follower(Generic[History, State]):
+    """What is built of a topic's histories, loaded whole at start and followed live by a thread.
+
+    A version that nothing can be built of is logged and leaves its predecessor in force.
+    """
+
+    def __init__(
+        self, kafka: str, topic: str, form: type[History], build: Callable[[Mapping[str, History]], State]
+    ) -> None:
+        self._kafka, self._topic, self._form, self._build = kafka, topic, form, build
+        self._histories: dict[str, History] = {}
+        self._next = 0
+        self.state = build({})
+        self._catch_up()
+        threading.Thread(target=self._follow, name=f"{topic}-follower", daemon=True).start()
+
+    def _catch_up(self) -> None:
+        with LogReader(self._kafka) as reader:
+            start, _ = reader.bounds(self._topic, 0)
+            self._take(reader.read(self._topic, 0, max(start, self._next)))
+
+    def _take(self, messages: Iterable[Message]) -> None:
+        new = {}
+        for message in messages:
+            # Behind the last record, not at the end of the log: what lies between may belong to an open transaction.
+            self._next = (message.offset() or 0) + 1
+            new[key_of(message)] = history_of(message, self._form)
+        if new:
+            self._histories |= new
+            self.state = self._build(self._histories)
+            log.info("%s: %s histories, %s of them new", self._topic, len(self._histories), len(new))
+
+    def _follow(self) -> None:
+        while True:
+            time.sleep(FOLLOW_S)
+            try:
+                self._catch_up()
+            except KafkaException as error:
+                log.warning("%s: %s; trying again", self._topic, error)
+            except ValueError:
+                log.exception("%s: what was applied last cannot be used", self._topic)
