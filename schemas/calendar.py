@@ -1,11 +1,13 @@
-"""One calendar decides every hour, day and month: in the stream, in SQL and in Superset.
+"""One calendar decides every hour, day, week, month ...: in the stream, in SQL and in Superset.
 
 Windows are half-open (start inclusive, end exclusive), in event time; a day is a day of the calendar's zone,
-so days with a clock change have 23 or 25 hours. `calendar.toml`: `zone`, `first_day_of_week`,
+so days with a clock change have 23 or 25 hours. Weeks, quarters, years and billing cycles are made of whole days:
+quarters and years of whole months, counted from the fiscal start. `calendar.toml`: `zone`, `first_day_of_week`,
 `fiscal_start_month`, `billing_anchor_day`; defaults UTC, monday, 1, 1.
 """
 
 import tomllib
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,9 @@ QUARTER_US = 900_000_000  # every zone's offset today is a multiple of a quarter
 SECOND_US = 1_000_000
 #: In these a zone must keep its minutes past the hour, or hours would overlap and differ from SQL's.
 STEADY_YEARS = range(2020, 2038)
+#: Every kind of window that a budget may have.
+PERIODS = ("hour", "day", "week", "month", "quarter", "year", "billing_cycle")
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -29,7 +34,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Where days and months begin."""
+    """Where days, weeks, months, quarters, years and billing cycles begin.
+
+    A billing cycle begins on the anchor day of a month, on its last day where the month is shorter.
+    """
 
     zone: str = "UTC"
     first_day_of_week: str = "monday"
@@ -51,7 +59,7 @@ class Calendar:
             raise ValueError(f"calendar: billing_anchor_day = {self.billing_anchor_day!r}: 1 to 31")
 
     def window(self, kind: str, at: int) -> Window:
-        """The window of `kind` (hour, day, month) that holds the instant `at` (microseconds UTC)."""
+        """The window of `kind` (one of `PERIODS`) that holds the instant `at` (microseconds UTC)."""
         zone = ZoneInfo(self.zone)
         local = datetime.fromtimestamp(at // SECOND_US, UTC).astimezone(zone)
         if kind == "hour":
@@ -60,12 +68,28 @@ class Calendar:
             start = local.astimezone(UTC) - past
             return Window(kind, _micros(start), _micros(start + timedelta(hours=1)))
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        start, end = self._days(kind, midnight)
+        return Window(kind, _micros(start), _micros(end))
+
+    def _days(self, kind: str, midnight: datetime) -> tuple[datetime, datetime]:
+        """The midnights where the window begins and ends that holds the day of `midnight`."""
         if kind == "day":
-            return Window(kind, _micros(midnight), _micros(_next_day(midnight)))
-        if kind == "month":
-            first = midnight.replace(day=1)
-            return Window(kind, _micros(first), _micros((first + timedelta(days=32)).replace(day=1)))
-        raise ValueError(f"window kind {kind!r}: hour, day or month")
+            return midnight, _plus_days(midnight, 1)
+        if kind == "week":
+            start = _plus_days(midnight, -((midnight.weekday() - DAYS.index(self.first_day_of_week)) % 7))
+            return start, _plus_days(start, 7)
+        first = midnight.replace(day=1)
+        if kind in _MONTHS:
+            start = _plus_months(first, -((first.month - self.fiscal_start_month) % _MONTHS[kind]))
+            return start, _plus_months(start, _MONTHS[kind])
+        if kind == "billing_cycle":
+            begun = first if midnight >= self._anchored(first) else _plus_months(first, -1)
+            return self._anchored(begun), self._anchored(_plus_months(begun, 1))
+        raise ValueError(f"window kind {kind!r}: one of {', '.join(PERIODS)}")
+
+    def _anchored(self, first: datetime) -> datetime:
+        """The billing anchor's day in the month that begins at `first`."""
+        return first.replace(day=min(self.billing_anchor_day, monthrange(first.year, first.month)[1]))
 
 
 def load_calendar(path: Path) -> Calendar:
@@ -88,5 +112,11 @@ def _micros(at: datetime) -> int:
     return int(at.timestamp()) * SECOND_US
 
 
-def _next_day(midnight: datetime) -> datetime:
-    return (midnight + timedelta(days=1)).replace(fold=0)
+def _plus_days(midnight: datetime, count: int) -> datetime:
+    return (midnight + timedelta(days=count)).replace(fold=0)
+
+
+def _plus_months(first: datetime, count: int) -> datetime:
+    """The first of the month `count` months later."""
+    years, month = divmod(first.month - 1 + count, 12)
+    return first.replace(year=first.year + years, month=month + 1, fold=0)

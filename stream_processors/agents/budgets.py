@@ -18,7 +18,7 @@ from faust.types.tuples import TP
 
 from schemas.arrow import SCOPE_KINDS, WINDOW_ENTRIES
 from schemas.block import from_ipc, to_ipc
-from schemas.calendar import Window
+from schemas.calendar import PERIODS, Window, load_calendar
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -33,14 +33,14 @@ from stream_processors.core.merge import MARGIN_US, ShardTotals
 from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader
 from stream_processors.core.scopes import Ids, ScopeIndex
 from stream_processors.core.watch import Watch, amounts_in
-from stream_processors.core.windows import HOUR_US, KEEP_US
+from stream_processors.core.windows import BASE_KIND, HOUR_US, KEEP_US, in_period, kept_until
 from stream_processors.transport import Batch, SequencedApp
 
 log = logging.getLogger("tollbook.budgets")
 
 FLUSH_S = 1.0
-#: How long after its end a window's alerts are remembered: longer than any stage keeps the window itself.
-REMEMBER_US = max(KEEP_US.values()) + 2 * MARGIN_US
+#: How long after its end a window's alerts are remembered: longer than any stage keeps what it is made of.
+REMEMBER_US = {period: KEEP_US[BASE_KIND[period]] + 2 * MARGIN_US for period in PERIODS}
 
 
 @dataclass(slots=True)
@@ -76,8 +76,9 @@ class Shard:
         clock = self.clock()
         if clock >= self.forgot_at + HOUR_US:
             self.forgot_at = clock
-            self.book.forget(clock - REMEMBER_US)
-            self.watch.forget(clock - REMEMBER_US)
+            before = {period: clock - remember_us for period, remember_us in REMEMBER_US.items()}
+            self.book.forget(before)
+            self.watch.forget(before)
 
 
 class Budgets:
@@ -86,6 +87,7 @@ class Budgets:
     def __init__(self, app: SequencedApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._calendar = load_calendar(settings.calendar)
         self._registry = Registry(settings.registry)
         self._alert_id = self._registry.schema_id(ALERTS)
         self._limit_id = self._registry.schema_id(LIMITS)
@@ -128,18 +130,22 @@ class Budgets:
         """Append the alerts that are due for the scopes that wait, and note the limits that changed."""
         waiting, shard.waiting = shard.waiting, defaultdict(list)
         touched = {window: np.unique(np.concatenate(parts)) for window, parts in waiting.items()}
+        in_periods = {
+            period: in_period(self._calendar, period, touched)
+            for period in {budget.period for budget in shard.watch.budgets}
+        }
         due = []
         clock = shard.clock()
         for budget in shard.watch.budgets:
-            for window, ids in touched.items():
-                if window.kind != budget.period or not shard.totals.whole(window):
+            for window, ids in in_periods[budget.period].items():
+                if not shard.totals.whole(window):
                     continue
                 watched = shard.watch.covered(budget, ids)
                 if not len(watched):
                     continue
                 values = shard.totals.totals(window, watched)
                 due += [(budget, window, *each) for each in shard.watch.due(budget, window, watched, values)]
-                if window.end + KEEP_US[window.kind] > clock:
+                if kept_until(window) > clock:
                     self._note_limits(shard, budget, window, watched)
         if due:
             await self._raise(number, shard, due, cause)

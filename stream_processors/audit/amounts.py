@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.arrow import SCOPE_KINDS, WINDOW_KINDS
+from schemas.arrow import SCOPE_KINDS
+from schemas.calendar import PERIODS
+from stream_processors.audit.calendar_sql import window_start
 from stream_processors.audit.compare import SUMS, amount_of, amount_text, parse_amount, scope_text, window_text
 from stream_processors.audit.conservation import Landed
 from stream_processors.audit.model import Check, Difference, Value
@@ -18,7 +20,7 @@ def check_amounts(ledger: Ledger, table: str, landed: Mapping[int, Landed]) -> C
     items = sorted(ledger.ask(table), key=lambda item: str(item["key"]))
     kinds = sorted({(item["window_kind"], item["scope_kind"]) for item in items})
     for window_kind, scope_kind in kinds:
-        if window_kind not in WINDOW_KINDS or scope_kind not in SCOPE_KINDS:
+        if window_kind not in PERIODS or scope_kind not in SCOPE_KINDS:
             check.undecided = f"{table}: a record of {window_kind} and {scope_kind}, which no window has"
             continue
         sums = _sums(ledger, table, window_kind, scope_kind)
@@ -30,7 +32,9 @@ def check_amounts(ledger: Ledger, table: str, landed: Mapping[int, Landed]) -> C
 
 def _sums(ledger: Ledger, table: str, window_kind: str, scope_kind: str) -> dict[str, Any]:
     parameters = {"window_kind": window_kind, "scope_kind": scope_kind}
-    rows = ledger.ask("amounts", parameters, scope_column=scope_kind, items=f"({sql_text(table)})")
+    start = window_start(window_kind, ledger.calendar)
+    items = f"({sql_text(table)})"
+    rows = ledger.ask("amounts", parameters, scope_column=scope_kind, window_start_of_row=start, items=items)
     return {row["key"]: row["sums"] for row in rows}
 
 

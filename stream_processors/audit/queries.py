@@ -8,6 +8,7 @@ from typing import Any
 from clickhouse_connect.driver import Client
 
 from schemas.arrow import MEASURES
+from schemas.calendar import Calendar
 
 FOLDER = Path(__file__).resolve().parents[2] / "clickhouse" / "queries" / "audit"
 #: Beyond this a GROUP BY goes on on disk: the audit must not need more memory as the ledger grows.
@@ -35,18 +36,18 @@ def sql_text(name: str) -> str:
 
 
 class Ledger:
-    """ClickHouse as the audit sees it: rows by column name, in a zone given once."""
+    """ClickHouse as the audit sees it: rows by column name, under a calendar given once."""
 
-    def __init__(self, client: Client, zone: str) -> None:
+    def __init__(self, client: Client, calendar: Calendar) -> None:
         self._client = client
-        self.zone = zone
+        self.calendar = calendar
 
     def ask(self, name: str, parameters: Mapping[str, Any] | None = None, **parts: str) -> list[dict[str, Any]]:
         """The rows that the query in `name`.sql gives; `parts` are SQL to write in for `{name}`."""
         text = sql_text(name)
         for part, value in parts.items():
             text = text.replace(f"{{{part}}}", value)
-        return self.ask_sql(text, {"zone": self.zone} | dict(parameters or {}))
+        return self.ask_sql(text, {"zone": self.calendar.zone} | dict(parameters or {}))
 
     def ask_one(self, name: str, parameters: Mapping[str, Any] | None = None, **parts: str) -> dict[str, Any]:
         """The one row of an aggregate."""

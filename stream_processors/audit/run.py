@@ -37,7 +37,7 @@ def run_audit(settings: Settings, deep: bool, kafka_error: str, tell: Tell) -> R
     `kafka_error` says why the broker cannot be asked, '' when it can; what needs it is then undecided.
     """
     with connect(settings) as client:
-        ledger = Ledger(client, load_calendar(settings.calendar).zone)
+        ledger = Ledger(client, load_calendar(settings.calendar))
         tell("positions", 0)
         # First what has landed, then how far the stream is: so the stream is never behind.
         landed = read_landed(ledger)
@@ -146,4 +146,4 @@ def _dashboard(ledger: Ledger, settings: Settings) -> tuple[list[Dataset], str]:
     from_superset = datasets_from_superset(settings)
     if from_superset is not None:
         return from_superset, f"as Superset at {settings.superset} has them"
-    return datasets_from_files(ledger.zone), "Superset is off: as superset/assets has them"
+    return datasets_from_files(ledger.calendar.zone), "Superset is off: as superset/assets has them"

@@ -139,14 +139,16 @@ class AlertBook:
         bounds = [-NEVER, *(threshold_amount(budget.limit, each) for each in budget.thresholds), NEVER]
         return bounds[count], bounds[count + 1]
 
-    def forget(self, before: int) -> None:
-        """Drop what ended and was last changed before this instant (microseconds UTC).
+    def forget(self, before: Mapping[str, int]) -> None:
+        """Drop what ended and was last changed before an instant (microseconds UTC, by kind of window).
 
         Both, so that an import of old months keeps its state while it runs. Usage that arrives for a forgotten
         window would raise the first revisions again, under the same ids.
         """
         self._standings = {
-            subject: standing for subject, standing in self._standings.items() if standing.settled_at >= before
+            subject: standing
+            for subject, standing in self._standings.items()
+            if standing.settled_at >= before[subject.window_kind]
         }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.arrow import SCOPE_KINDS, WINDOW_KINDS
+from schemas.arrow import SCOPE_KINDS
+from schemas.calendar import PERIODS
 from schemas.money import to_pico
 from stream_processors.core.budgets import EACH, UNITS, Budget, amount_text
 
@@ -172,7 +173,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "organization": (_is_name, "a name of 1 to 128 characters, or '*' for each"),
     "scope": (_is_scope, f"KIND:NAME or KIND:*, KIND one of {', '.join(SCOPE_KINDS)}"),
-    "period": (lambda value: value in WINDOW_KINDS, f"one of {', '.join(WINDOW_KINDS)}"),
+    "period": (lambda value: value in PERIODS, f"one of {', '.join(PERIODS)}"),
     "unit": (lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "limit": (_is_limit, "positive, as text ('150.00', at most 12 decimals) or a whole number; never a float"),
     "thresholds": (_is_thresholds, "a list of whole percents from 1 to 1000, ascending, each once"),

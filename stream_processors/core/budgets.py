@@ -25,7 +25,7 @@ class Budget:
     organization: str  # a name, or `*`: each organization by itself
     scope_kind: str
     scope: str  # a name, or `*`: each member by itself
-    period: str  # the window kind: hour, day or month
+    period: str  # the window kind, one of `schemas.calendar.PERIODS`
     unit: str
     limit: int  # pico-dollars for unit cost, else a count; positive
     thresholds: tuple[int, ...]  # percents of the limit, ascending

@@ -5,6 +5,7 @@ partition (or are a snapshot), all together or not at all. Rollup sends a snapsh
 assignment, so this state needs no table of its own: it is rebuilt from its input.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +19,7 @@ from stream_processors.core import int128
 from stream_processors.core.gcounter import HIGH, LOW, SEED, WIDTH, Progress, Values, WindowTotals
 from stream_processors.core.rollup import PartialHeader, entry_batch
 from stream_processors.core.scopes import Ids, ScopeIndex
-from stream_processors.core.windows import HOUR_US, forgotten
+from stream_processors.core.windows import BASE_KIND, HOUR_US, forgotten, is_base, kept_until, parts_of
 
 #: Longer than rollup keeps a window, so that what rollup sends of its memory always meets ours.
 MARGIN_US = 24 * HOUR_US
@@ -33,7 +34,8 @@ class ShardTotals:
     def __init__(self, index: ScopeIndex) -> None:
         self.index = index
         self.watermarks: dict[int, Progress] = {}
-        self.partial: set[tuple[str, int]] = set()
+        self.partial: dict[str, set[int]] = defaultdict(set)  # starts of windows by kind
+        self._unknown_before = -1
         self._arriving: dict[int, list[tuple[PartialHeader, pa.RecordBatch]]] = {}
         self._parts: dict[Window, dict[Part, WindowTotals]] = {}
         self._touched_at: dict[Window, int] = {}  # chain clock
@@ -59,7 +61,9 @@ class ShardTotals:
             self._dirty.setdefault((window, part), []).append(ids)
             touched.setdefault(window, []).append(ids)
         if batches:
-            self.partial.update(header.partial)
+            self._unknown_before = max(self._unknown_before, header.unknown_before)
+            for kind, start in header.partial:
+                self.partial[kind].add(start)
             self.watermarks[header.src_partition] = header.progress
             self._forget(header.clock)
         return {window: np.unique(np.concatenate(parts)) for window, parts in touched.items()}
@@ -101,11 +105,16 @@ class ShardTotals:
         for window in self._parts.keys() - dirty:
             if forgotten(window, self._touched_at[window], clock - MARGIN_US):
                 del self._parts[window], self._touched_at[window]
-                self.partial.add((window.kind, window.start))
+                self.partial[window.kind].add(window.start)
 
     def whole(self, window: Window) -> bool:
-        """Whether totals here are the window's: no earlier segment has been let go."""
-        return (window.kind, window.start) not in self.partial
+        """Whether totals here are the window's: no earlier segment of what it is made of has been let go."""
+        partial = self.partial[BASE_KIND[window.kind]]
+        if is_base(window):
+            return window.start not in partial
+        return kept_until(window) > self._unknown_before and not any(
+            window.start <= start < window.end for start in partial
+        )
 
     def everything(self) -> dict[Window, Ids]:
         """All windows and scopes in memory."""
@@ -115,12 +124,13 @@ class ShardTotals:
         }
 
     def totals(self, window: Window, ids: Ids) -> Values:
-        """Sums over source partitions and segments; one row of WIDTH columns a scope."""
+        """Sums over source partitions and segments, of all the window is made of; one row of WIDTH columns a scope."""
         result = np.zeros((len(ids), WIDTH), np.int64)
-        for held in self._parts[window].values():
-            rows = held.known_rows(ids)
-            known = rows >= 0
-            result[known] += held.values[rows[known]]
+        for part in [window] if is_base(window) else parts_of(window, self._parts):
+            for held in self._parts[part].values():
+                rows = held.known_rows(ids)
+                known = rows >= 0
+                result[known] += held.values[rows[known]]
         int128.carry(result[:, HIGH], result[:, LOW])
         return result
 

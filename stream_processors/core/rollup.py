@@ -100,6 +100,7 @@ class PartialHeader:
     last: bool
     partial: list[tuple[str, int]]
     cause_event: str
+    unknown_before: int = -1  # chain clock of a seed: what had been let go of by then is not named in `partial`
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -151,6 +152,7 @@ def partial_messages(
                     start == starts[-1],
                     partial,
                     cause_event,
+                    totals.unknown_before,
                 ),
             )
 

@@ -4,7 +4,7 @@ For each budget and window, the range of amounts in which nothing is due is kept
 so that a turn compares arrays and asks the book only about scopes that left their range.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -94,9 +94,9 @@ class Watch:
         """The book has changed for this scope: its quiet range is another."""
         self._quiet[budget.id, window].set(scope, *self._book.quiet_range(budget, *self._names(scope), window))
 
-    def forget(self, before: int) -> None:
-        """Let go of windows that ended before an instant (microseconds UTC)."""
-        self._quiet = {key: quiet for key, quiet in self._quiet.items() if key[1].end >= before}
+    def forget(self, before: Mapping[str, int]) -> None:
+        """Let go of windows that ended before an instant (microseconds UTC, by kind of window)."""
+        self._quiet = {key: quiet for key, quiet in self._quiet.items() if key[1].end >= before[key[1].kind]}
 
     def _quiet_of(self, budget: Budget, window: Window, ids: Ids) -> _Quiet:
         quiet = self._quiet.setdefault((budget.id, window), _Quiet())

@@ -7,8 +7,7 @@ FROM
     SELECT
         organization,
         {scope_column} AS scope,
-        toDateTime64(toDateTime(dateTrunc({window_kind:String}, occurred_at, {zone:String}), {zone:String}), 6, 'UTC')
-            AS window_start,
+        {window_start_of_row} AS window_start,
         src_partition,
         block_offset,
         {measures},

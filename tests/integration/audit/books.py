@@ -15,7 +15,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from schemas.arrow import MEASURES, SCOPE_KINDS, WINDOW_KINDS
-from schemas.calendar import Calendar, Window
+from schemas.calendar import PERIODS, Calendar, Window
 
 EPOCH = "epoch-1"
 CALENDAR = Calendar(zone="Europe/Berlin")
@@ -232,15 +232,16 @@ def alerts(landed: list[Block]) -> list[Row]:
 
 
 def limits(landed: list[Block]) -> list[Row]:
-    """One limit of each unit."""
+    """One limit of each unit, and one of each longer window."""
     records = []
-    for unit in ("cost", "tokens", "requests", "output_tokens"):
-        record = _subject(unit, {0: 5, 1: 4, 2: 3}, landed)
+    longer = [("tokens", period) for period in PERIODS if period not in WINDOW_KINDS]
+    for unit, period in [*((unit, "month") for unit in ("cost", "tokens", "requests", "output_tokens")), *longer]:
+        record = _subject(unit, {0: 5, 1: 4, 2: 3}, landed, period)
         remaining = Decimal(record["limit"]) - Decimal(record["used"])
         records.append(
             record
             | {
-                "budget_id": f"sales-{unit}",
+                "budget_id": f"sales-{unit}" if period == "month" else f"sales-{period}",
                 "remaining": f"{remaining:f}",
                 "decision": "allow",
                 "as_of": datetime(2026, 4, 3, tzinfo=UTC),
@@ -253,14 +254,16 @@ def limits(landed: list[Block]) -> list[Row]:
 MONTH = CALENDAR.window("month", int(START.timestamp()) * 1_000_000)
 
 
-def _subject(unit: str, until: Mapping[int, int], landed: list[Block]) -> Row:
-    """What is used by the sales department of acme in March, up to a block of each partition."""
+def _subject(unit: str, until: Mapping[int, int], landed: list[Block], period: str = "month") -> Row:
+    """What is used by the sales department of acme in March (or its week ...), up to a block of each partition."""
+    window = CALENDAR.window(period, int(START.timestamp()) * 1_000_000)
     counted = [
         row
         for block in landed
         if block.index <= until[block.partition]
         for row in block.rows
-        if (row["organization"], row["department"]) == ("acme", "sales") and row["occurred_at"] < instant(MONTH.end)
+        if (row["organization"], row["department"]) == ("acme", "sales")
+        and instant(window.start) <= row["occurred_at"] < instant(window.end)
     ]
     used: Any = {
         "cost": sum((row["cost_usd"] or Decimal(0) for row in counted), Decimal(0)),
@@ -273,9 +276,9 @@ def _subject(unit: str, until: Mapping[int, int], landed: list[Block]) -> Row:
         "organization": "acme",
         "scope_kind": "department",
         "scope": "sales",
-        "window_kind": "month",
-        "window_start": instant(MONTH.start),
-        "window_end": instant(MONTH.end),
+        "window_kind": period,
+        "window_start": instant(window.start),
+        "window_end": instant(window.end),
         "unit": unit,
         "used": f"{used:f}" if unit == "cost" else str(used),
         "limit": "1000000",

@@ -62,7 +62,7 @@ class Books:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.client, books.CALENDAR.zone)
+        return Ledger(self.client, books.CALENDAR)
 
     def audit(self) -> Report:
         return run_audit(self.settings, deep=False, kafka_error=NO_BROKER, tell=lambda _name, _count: None)

@@ -1,6 +1,6 @@
 """Windows of one kind lie end to end, also where clocks change; bad calendars are refused by name."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.calendar import Calendar, load_calendar
+from schemas.calendar import DAYS, PERIODS, Calendar, load_calendar
 
 HOUR = 3_600_000_000
 ZONES = (
@@ -25,7 +25,14 @@ ZONES = (
     "Antarctica/Troll",  # by two hours
 )
 CALENDARS = {zone: Calendar(zone) for zone in ZONES}
-KINDS = st.sampled_from(["hour", "day", "month"])
+KINDS = st.sampled_from(PERIODS)
+RULES = st.builds(
+    Calendar,
+    st.sampled_from(ZONES),
+    st.sampled_from(DAYS),
+    st.integers(1, 12),
+    st.one_of(st.integers(1, 31), st.integers(28, 31)),
+)
 
 
 def at(text: str) -> int:
@@ -42,9 +49,9 @@ def instants(draw: st.DrawFn, zone: str) -> int:
     return at(day) + draw(st.integers(-192, 192)) * 900_000_000 + draw(st.integers(-1, 1))
 
 
-@given(st.sampled_from(ZONES), KINDS, st.data())
-def test_windows_lie_end_to_end(zone: str, kind: str, data: st.DataObject) -> None:
-    calendar, instant = CALENDARS[zone], data.draw(instants(zone))
+@given(RULES, KINDS, st.data())
+def test_windows_lie_end_to_end(calendar: Calendar, kind: str, data: st.DataObject) -> None:
+    instant = data.draw(instants(calendar.zone))
     window = calendar.window(kind, instant)
     assert window.kind == kind
     assert window.start <= instant < window.end
@@ -59,6 +66,34 @@ def test_hours_lie_in_days_and_days_in_months(zone: str, data: st.DataObject) ->
     hour, day, month = (CALENDARS[zone].window(kind, instant) for kind in ("hour", "day", "month"))
     assert month.start <= day.start <= hour.start < hour.end <= day.end <= month.end
     assert hour.end - hour.start == HOUR
+
+
+@given(
+    RULES,
+    st.sampled_from([("day", "week"), ("day", "billing_cycle"), ("month", "quarter"), ("quarter", "year")]),
+    st.data(),
+)
+def test_longer_windows_are_whole_shorter_ones(calendar: Calendar, kinds: tuple[str, str], data: st.DataObject) -> None:
+    """Both edges of the longer window are edges of the shorter kind: it is made of them and of nothing else."""
+    shorter, longer = kinds
+    window = calendar.window(longer, data.draw(instants(calendar.zone)))
+    assert calendar.window(shorter, window.start).start == window.start
+    assert calendar.window(shorter, window.end - 1).end == window.end
+
+
+@given(RULES, st.data())
+def test_each_begins_on_the_day_that_the_calendar_names(calendar: Calendar, data: st.DataObject) -> None:
+    instant = data.draw(instants(calendar.zone))
+
+    def begins(kind: str) -> datetime:
+        return datetime.fromtimestamp(calendar.window(kind, instant).start // 1_000_000, ZoneInfo(calendar.zone))
+
+    assert DAYS[begins("week").weekday()] == calendar.first_day_of_week
+    assert (begins("year").day, begins("year").month) == (1, calendar.fiscal_start_month)
+    assert (begins("quarter").day, (begins("quarter").month - calendar.fiscal_start_month) % 3) == (1, 0)
+    cycle = begins("billing_cycle")
+    tomorrow = cycle + timedelta(days=1)
+    assert cycle.day == calendar.billing_anchor_day or (cycle.day < calendar.billing_anchor_day and tomorrow.day == 1)
 
 
 @given(st.sampled_from(ZONES), st.data())
@@ -113,8 +148,30 @@ def test_known_windows(zone: str, kind: str, instant: str, start: str, end: str)
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="'week': hour, day or month"):
-        Calendar().window("week", 0)
+    with pytest.raises(ValueError, match="'fortnight': one of hour, day, week"):
+        Calendar().window("fortnight", 0)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "kind", "instant", "start", "end"),
+    [
+        (Calendar(), "week", "2024-02-29T12:00", "2024-02-26", "2024-03-04"),
+        (Calendar(first_day_of_week="sunday"), "week", "2026-03-01", "2026-03-01", "2026-03-08"),
+        (Calendar("Europe/Berlin"), "week", "2026-03-29T12:00", "2026-03-22T23:00", "2026-03-29T22:00"),
+        (Calendar(), "quarter", "2026-12-31T23:59", "2026-10-01", "2027-01-01"),
+        (Calendar(fiscal_start_month=2), "quarter", "2026-01-15", "2025-11-01", "2026-02-01"),
+        (Calendar(fiscal_start_month=4), "year", "2026-03-31", "2025-04-01", "2026-04-01"),
+        (Calendar(), "year", "2024-02-29", "2024-01-01", "2025-01-01"),
+        (Calendar(billing_anchor_day=31), "billing_cycle", "2026-02-27", "2026-01-31", "2026-02-28"),
+        (Calendar(billing_anchor_day=31), "billing_cycle", "2026-02-28", "2026-02-28", "2026-03-31"),
+        (Calendar(billing_anchor_day=30), "billing_cycle", "2024-02-29", "2024-02-29", "2024-03-30"),
+        (Calendar(billing_anchor_day=29), "billing_cycle", "2026-03-28", "2026-02-28", "2026-03-29"),
+        (Calendar(billing_anchor_day=15), "billing_cycle", "2026-01-14", "2025-12-15", "2026-01-15"),
+    ],
+)
+def test_known_longer_windows(calendar: Calendar, kind: str, instant: str, start: str, end: str) -> None:
+    window = calendar.window(kind, at(instant))
+    assert (window.start, window.end) == (at(start), at(end))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_record_without_value_removes(value: bytes | None) -> None:
         (b"b", b"{", "unexpected end|EOF"),
         (b"b", b"[]", "TypeError"),
         (b"b", b'{"history": []}', "KeyError"),
-        (b"b", VALUE.replace(b'"day"', b'"year"'), "period = 'year': must be one of hour, day, month"),
+        (b"b", VALUE.replace(b'"day"', b'"era"'), "period = 'era': must be one of hour, day, week"),
     ],
 )
 def test_a_bad_record_is_named(key: bytes, value: bytes, problem: str) -> None:

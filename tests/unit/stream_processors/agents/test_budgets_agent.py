@@ -33,7 +33,7 @@ def due(shard: Shard) -> list[tuple[int, object]]:
 
 def test_alerts_are_remembered_while_their_window_may_come_back() -> None:
     shard = shard_with_an_alert()
-    shard.totals.watermarks[0] = Progress(0, 7, "e", 9, HOUR.end + REMEMBER_US)
+    shard.totals.watermarks[0] = Progress(0, 7, "e", 9, HOUR.end + REMEMBER_US["hour"])
     shard.forget()
     assert due(shard) == []
     assert len(shard.book) == 1
@@ -41,7 +41,7 @@ def test_alerts_are_remembered_while_their_window_may_come_back() -> None:
 
 def test_alerts_about_windows_long_over_are_let_go() -> None:
     shard = shard_with_an_alert()
-    shard.totals.watermarks = {0: Progress(0, 7, "e", 9, HOUR.end + REMEMBER_US + 1), 1: Progress(1)}
+    shard.totals.watermarks = {0: Progress(0, 7, "e", 9, HOUR.end + REMEMBER_US["hour"] + 1), 1: Progress(1)}
     shard.forget()
     assert len(shard.book) == 0
     assert len(due(shard)) == 1  # the ranges in which nothing is due went with them
@@ -49,11 +49,11 @@ def test_alerts_about_windows_long_over_are_let_go() -> None:
 
 def test_it_looks_once_an_hour_of_the_chains_clock() -> None:
     shard = shard_with_an_alert()
-    shard.totals.watermarks[0] = Progress(0, 7, "e", 9, HOUR.end + REMEMBER_US)
+    shard.totals.watermarks[0] = Progress(0, 7, "e", 9, HOUR.end + REMEMBER_US["hour"])
     shard.forget()
-    shard.totals.watermarks[0] = Progress(0, 8, "e", 10, HOUR.end + REMEMBER_US + HOUR_US - 1)
+    shard.totals.watermarks[0] = Progress(0, 8, "e", 10, HOUR.end + REMEMBER_US["hour"] + HOUR_US - 1)
     shard.forget()
     assert len(shard.book) == 1
-    shard.totals.watermarks[0] = Progress(0, 9, "e", 11, HOUR.end + REMEMBER_US + HOUR_US)
+    shard.totals.watermarks[0] = Progress(0, 9, "e", 11, HOUR.end + REMEMBER_US["hour"] + HOUR_US)
     shard.forget()
     assert len(shard.book) == 0

@@ -189,9 +189,9 @@ def test_forgetting_needs_a_closed_window_and_a_settled_alert() -> None:
     book = AlertBook()
     raised_late = WINDOW.end + 10 * DAY_US
     append(book, book.due(BUDGET, *WHERE, WINDOW, 600)[0], now_us=raised_late)
-    book.forget(WINDOW.end + DAY_US)
+    book.forget({"month": WINDOW.end + DAY_US})
     assert len(book) == 1  # an import of old months goes on
-    book.forget(raised_late + 1)
+    book.forget({"month": raised_late + 1})
     assert len(book) == 0
 
 

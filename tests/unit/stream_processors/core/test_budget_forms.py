@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.arrow import SCOPE_KINDS, WINDOW_KINDS
+from schemas.arrow import SCOPE_KINDS
+from schemas.calendar import PERIODS
 from stream_processors.core.budget_forms import Dated, from_record, parse_budgets, scope_text, to_record
 from stream_processors.core.budgets import UNITS, Budget
 
@@ -27,7 +28,7 @@ budgets = st.builds(
     organization=st.just("*"),
     scope_kind=st.sampled_from(SCOPE_KINDS),
     scope=st.text(min_size=1, max_size=128),
-    period=st.sampled_from(WINDOW_KINDS),
+    period=st.sampled_from(PERIODS),
     unit=st.sampled_from(UNITS),
     limit=st.integers(1, 2**63 - 1),
     thresholds=st.sets(st.integers(1, 1000), min_size=1).map(lambda found: tuple(sorted(found))),
@@ -88,7 +89,7 @@ def test_limits_are_exact(unit: str, limit: str, amount: int) -> None:
         ('scope = "department"', 4, "KIND:NAME"),
         ('scope = "department:"', 4, "KIND:NAME"),
         ("scope = 1", 4, "KIND:NAME"),
-        ('period = "week"', 5, "one of hour, day, month"),
+        ('period = "fortnight"', 5, "one of hour, day, week, month"),
         ('unit = "dollars"', 6, "one of cost, tokens, requests, input_tokens"),
         ("unit = []", 6, "one of cost"),
         ("limit = 150.0", 7, "never a float"),
@@ -125,7 +126,7 @@ def test_a_count_is_whole_and_fits(limit: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once_in_order_of_lines() -> None:
-    second = GOOD.replace('"month"', '"year"').replace('limit = "150.00"\n', "")
+    second = GOOD.replace('"month"', '"century"').replace('limit = "150.00"\n', "")
     found = problems("currency = 'EUR'\n" + with_field("limit = 1.5") + "\n" + second)
     assert [problem.split(": ")[0] for problem in found] == [f"budgets.toml:{line}" for line in (1, 8, 10, 11, 13)]
     assert found[0].endswith("currency: unknown; allowed: [[budget]]")

@@ -96,7 +96,7 @@ def test_what_was_forgotten_is_asked_for_again() -> None:
     scope = np.array([index.id_of(2, "acme", "ann")])
     before, after = (values_of([0], [cost]) for cost in (10, 60))
     assert watch.due(budget, HOURS[0], scope, before) == []
-    watch.forget(HOURS[0].end + 1)
+    watch.forget({"hour": HOURS[0].end + 1})
     [(_, change)] = watch.due(budget, HOURS[0], scope, after)
     assert (change.threshold, change.used) == (50, 60)
     assert watch.due(replace(budget), HOURS[1], scope, before) == []

@@ -21,6 +21,7 @@ from stream_processors.core.merge import ShardTotals
 from stream_processors.core.rollup import PartialHeader
 from stream_processors.core.scopes import ScopeIndex
 from stream_processors.core.shards import progress_key
+from stream_processors.core.windows import BASE_KIND, in_period
 
 UTC = Calendar()
 PAIRS = st.sampled_from([UTC, Calendar("Europe/Berlin")]).flatmap(
@@ -74,13 +75,17 @@ def finish(workers: Sequence[Worker], budgets: Budgets) -> None:
     budgets.flush()
 
 
+def shard_of(place: Where) -> int:
+    _, _, organization, scope_kind, scope = place
+    return zlib.crc32("\0".join((scope_kind, organization, scope)).encode()) % SHARDS_OF_BUDGETS
+
+
 def check_whole_windows(budgets: Budgets, calendar: Calendar, expected: dict[Where, Sums]) -> None:
     """What a shard says it knows whole, it does."""
 
     def known(place: Where) -> bool:
-        kind, start, organization, scope_kind, scope = place
-        shard = zlib.crc32("\0".join((scope_kind, organization, scope)).encode()) % SHARDS_OF_BUDGETS
-        return budgets.shards[shard].whole(calendar.window(kind, start))
+        kind, start, *_ = place
+        return budgets.shards[shard_of(place)].whole(calendar.window(kind, start))
 
     assert budgets.totals() == {place: sums for place, sums in expected.items() if known(place)}
 
@@ -142,6 +147,69 @@ def test_whatever_becomes_of_the_messages_entries_are_the_rows_at_their_position
     assert warehouse.differences(dict(enumerate(pair)), budgets.complete()) == []
     assert without_zeros(warehouse.windows()) == everything_of(pair)
     check_whole_windows(budgets, pair[0].calendar, everything_of(pair))
+
+
+# ---- weeks, quarters, years and billing cycles
+
+LONGER = st.sampled_from(["week", "billing_cycle", "quarter", "year"])
+ANCHORED = [UTC, Calendar("Europe/Berlin", "sunday", 11, 30)]
+
+
+@given(st.sampled_from(ANCHORED).flatmap(lambda calendar: chains(0, calendar)), LONGER, st.data())
+@settings(deadline=None, max_examples=60)
+def test_longer_windows_add_up_to_their_rows_wherever_they_are_known(
+    chain: Chain, period: str, data: st.DataObject
+) -> None:
+    """Heard from the start, from a snapshot in the middle, or after the table was lost and seeded."""
+    warehouse, worker = Warehouse(), Worker(chain, {})
+    budgets = Budgets(warehouse)
+    for number, block in enumerate(chain.blocks):
+        fate = data.draw(st.sampled_from(["go on", "go on", "begin again", "seed"]))
+        if fate == "begin again":
+            budgets = Budgets(warehouse)
+        elif fate == "seed" and number:
+            worker = restart_from_the_ledger(chain, chain.blocks[number - 1].offset, [])
+        for message in worker.messages(worker.turn(1), snapshot=fate != "go on"):
+            budgets.hear(message)
+        expected = of_period(model(chain.until(block.offset), chain.calendar), chain.calendar, period)
+        for shard in budgets.shards:
+            for window, ids in in_period(chain.calendar, period, shard.everything()).items():
+                if shard.whole(window):
+                    found = named(period, window.start, ids, shard.totals(window, ids), shard.index)
+                    assert {place: sums for place, sums in found if any(sums)} == {
+                        place: sums
+                        for place, sums in expected.items()
+                        if place[1] == window.start
+                        and place[0] == period
+                        and shard_of(place) == budgets.shards.index(shard)
+                    }
+
+
+def of_period(totals: dict[Where, Sums], calendar: Calendar, period: str) -> dict[Where, Sums]:
+    """The totals of days or months, by the longer windows that they lie in."""
+    models = (
+        {(period, calendar.window(period, start).start, *scope): sums}
+        for (kind, start, *scope), sums in totals.items()
+        if kind == BASE_KIND[period]
+    )
+    return without_zeros(added(models))  # type: ignore[arg-type]
+
+
+def test_a_year_is_judged_while_all_its_months_are_kept() -> None:
+    """Usage of January is in memory in December, and an import of a whole year before is judged as it was."""
+    december = START + 5 * DAY
+    chain = chain_of((START - 320 * DAY, START - 320 * DAY, 5), (december, december, 7))
+    worker, budgets = Worker(chain, {}), Budgets(Warehouse())
+    for _ in chain.blocks:
+        for message in worker.messages(worker.turn(1)):
+            budgets.hear(message)
+    year = UTC.window("year", december)
+    [shard] = [
+        shard for shard in budgets.shards if shard_of(("year", 0, "acme", "user", "ann")) == budgets.shards.index(shard)
+    ]
+    assert shard.whole(year)
+    ids = np.array([shard.index.id_of(SCOPE_KINDS.index("user"), "acme", "ann")])
+    assert shard.totals(year, ids)[0, -1] == 12
 
 
 # ---- seeding

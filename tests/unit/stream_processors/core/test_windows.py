@@ -43,5 +43,5 @@ def test_a_window_is_kept_for_its_time_after_its_end_or_after_it_was_opened_late
     assert forgotten(window, late, late + KEEP_US[kind])
 
 
-def test_hours_are_kept_two_days_and_longer_windows_forty() -> None:
-    assert KEEP_US == {"hour": 48 * HOUR, "day": 40 * DAY, "month": 40 * DAY}
+def test_days_and_months_are_kept_longer_than_what_is_made_of_them() -> None:
+    assert KEEP_US == {"hour": 48 * HOUR, "day": 72 * DAY, "month": 400 * DAY}

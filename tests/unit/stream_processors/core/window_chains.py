@@ -129,8 +129,8 @@ NAMES = st.tuples(
     st.sampled_from(["", "p1"]),
     st.sampled_from(["m1", "m2"]),
 ).map(list)
-#: Long pauses make the chain let go of hours (48 h) or of days and months (40 days).
-PAUSES = st.sampled_from([0, 0, 1, MINUTE, HOUR, 20 * HOUR, 49 * HOUR, 73 * HOUR, 41 * DAY, 66 * DAY])
+#: Long pauses make the chain let go of hours (48 h), of days (72 days) or of months (400 days).
+PAUSES = st.sampled_from([0, 0, 1, MINUTE, HOUR, 20 * HOUR, 49 * HOUR, 73 * HOUR, 41 * DAY, 74 * DAY, 432 * DAY])
 
 
 @st.composite
