@@ -12,7 +12,14 @@ NAME = pa.dictionary(pa.int32(), pa.string())
 MICROS = pa.timestamp("us", tz="UTC")
 COUNTS = pa.map_(pa.string(), pa.int64())
 
+#: Every one of these has its windows, budget or not.
 SCOPE_KINDS = ("organization", "department", "user", "project", "model")
+#: What a budget may be about; those that are not standing have windows while a budget needs them.
+SCOPES = (
+    *SCOPE_KINDS,
+    *("business_unit", "cost_center", "team", "task", "session", "feature", "tool", "integration", "platform"),
+    "environment",
+)
 WINDOW_KINDS = ("hour", "day", "month")
 TOKEN_CLASSES = (
     "input_tokens",

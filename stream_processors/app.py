@@ -18,6 +18,7 @@ import pyarrow
 from schemas.settings import Settings
 from schemas.topics import BLOCKS, EVENTS, PARTIALS
 from stream_processors import logs
+from stream_processors.budget_log import BudgetFollower
 from stream_processors.transport import SequencedApp, SequencedTransport, fetch_in_batches
 
 
@@ -73,8 +74,9 @@ def windows(settings: Settings) -> SequencedApp:
 
     fetch_in_batches(20, 1, {BLOCKS, PARTIALS})
     app = make_app("windows", {BLOCKS, PARTIALS}, settings, broker_max_poll_records=64)
-    rollup = install_rollup(app, settings)
-    budgets = install_budgets(app, settings)
+    follower = BudgetFollower(settings.kafka)
+    rollup = install_rollup(app, settings, follower)
+    budgets = install_budgets(app, settings, follower)
 
     async def start_positions(tps: Any) -> Any:
         return {

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.topics import BUDGETS
 from stream_processors.core.budget_forms import History, from_record, to_record
 from stream_processors.core.budgets import Budget
+from stream_processors.core.selection import Track
 from stream_processors.logs import LogReader
 
 WRITE_S = 20.0
@@ -85,6 +86,11 @@ class BudgetFollower:
     def budgets(self) -> tuple[Budget, ...]:
         """In the order of their ids."""
         return tuple(budget for _, budget in sorted(self._held.items()))
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The windows that exist for the sake of budgets in force, each once."""
+        return tuple(sorted({budget.track for budget in self._held.values() if budget.track is not None}, key=repr))
 
     def _catch_up(self) -> None:
         with LogReader(self._kafka) as reader:

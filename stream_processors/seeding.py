@@ -4,18 +4,20 @@ Everything landed of the partition up to its newest landed block, summed by SQL 
 one behind it. Used when a table is lost, or the partition count has changed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.arrow import MEASURES, SCOPE_KINDS, WINDOW_KINDS
+from schemas.arrow import MEASURES, WINDOW_KINDS
 from schemas.calendar import SECOND_US, Calendar
 from schemas.settings import Settings
 from stream_processors import warehouse
 from stream_processors.core import int128
 from stream_processors.core.gcounter import HIGH, LOW, SEED, WIDTH, PartitionTotals, Progress
 from stream_processors.core.scopes import ScopeIndex
+from stream_processors.core.selection import STANDING, Selection, condition_sql
 from stream_processors.core.windows import KEEP_US
 
 _NEWEST = """
@@ -33,7 +35,7 @@ WITH kept AS
 (
     SELECT {window} AS start
     FROM usage
-    WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}}
+    WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}} AND {condition}
     GROUP BY start
     HAVING greatest(max(booked_at), max(occurred_at) + {length}) > fromUnixTimestamp64Micro({{kept:Int64}})
 )
@@ -47,7 +49,7 @@ SELECT
     sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd
 FROM usage
 ARRAY JOIN {scopes} AS scope_entry
-WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}} AND start IN kept
+WHERE src_partition = {{partition:Int32}} AND block_offset <= {{block_offset:Int64}} AND {condition} AND start IN kept
 GROUP BY start, organization, scope_kind, scope
 """
 
@@ -68,17 +70,27 @@ def newest_landed(settings: Settings, partition: int) -> Progress | None:
     return Progress(partition, row["block_offset"], row["src_epoch"], row["last_offset"], row["clock"])
 
 
-def ledger_sums(settings: Settings, calendar: Calendar, progress: Progress) -> dict[str, pa.Table]:
-    """By window kind, the sums of what has landed up to a position; WarehouseError when ClickHouse cannot be asked."""
-    scopes = ", ".join(f"(toInt8({number}), toString({kind}))" for number, kind in enumerate(SCOPE_KINDS))
+def ledger_sums(
+    settings: Settings,
+    calendar: Calendar,
+    progress: Progress,
+    selections: Sequence[Selection] = STANDING,
+    kinds: Sequence[str] = WINDOW_KINDS,
+) -> dict[str, pa.Table]:
+    """By window kind, the sums of what has landed up to a position; WarehouseError when ClickHouse cannot be asked.
+
+    A scope's kind is its selection's place in `selections`, which have the same conditions.
+    """
+    scopes = ", ".join(f"(toInt32({number}), toString({each.scope_kind}))" for number, each in enumerate(selections))
     sums = {}
     with warehouse.connect(settings) as client:
-        for kind in WINDOW_KINDS:
+        for kind in kinds:
             query = _TOTALS.format(
                 window=_WINDOW[kind].format(zone=calendar.zone),
                 length=_LENGTH[kind],
                 scopes=f"[{scopes}]",
                 sums=", ".join(f"sum({name}) AS {name}" for name in MEASURES),
+                condition=condition_sql(selections[0].conditions),
             )
             parameters: dict[str, Any] = {
                 "partition": progress.src_partition,
@@ -89,9 +101,15 @@ def ledger_sums(settings: Settings, calendar: Calendar, progress: Progress) -> d
     return sums
 
 
-def seed(progress: Progress, sums: dict[str, pa.Table], calendar: Calendar, index: ScopeIndex) -> PartitionTotals:
-    """The totals at a landed position."""
-    totals = PartitionTotals(progress, unknown_before=progress.clock)
+def seed(
+    progress: Progress,
+    sums: dict[str, pa.Table],
+    calendar: Calendar,
+    index: ScopeIndex,
+    selections: tuple[Selection, ...] = STANDING,
+) -> PartitionTotals:
+    """The totals at a landed position, of the `selections` and window kinds that `sums` are about."""
+    totals = PartitionTotals(progress, selections, tuple(sums), unknown_before=progress.clock)
     for kind, found in sums.items():
         _put(totals, calendar, kind, index, found)
     return totals
@@ -113,7 +131,8 @@ def _put(totals: PartitionTotals, calendar: Calendar, kind: str, index: ScopeInd
     pico = pa.Array.from_buffers(pa.decimal128(38, 0), len(cost), cost.buffers(), offset=cost.offset)
     values[:, HIGH], values[:, LOW] = int128.from_decimal(pico)
     names = zip(*(columns[name].to_pylist() for name in ("scope_kind", "organization", "scope")), strict=True)
-    ids = np.fromiter((index.id_of(*scope) for scope in names), np.int64, found.num_rows)
+    kinds = [index.kind_of(each.text) for each in totals.selections]
+    ids = np.fromiter((index.id_of(kinds[place], *scope) for place, *scope in names), np.int64, found.num_rows)
     for number in range(len(starts)):
         instant = columns["instant"][int(first_rows[number])].as_py()
         held = totals.open(calendar.window(kind, instant * SECOND_US), SEED, totals.progress.clock)

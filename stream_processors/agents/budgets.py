@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 from faust.types.tuples import TP
 
-from schemas.arrow import SCOPE_KINDS, WINDOW_ENTRIES
+from schemas.arrow import WINDOW_ENTRIES
 from schemas.block import from_ipc, to_ipc
 from schemas.calendar import PERIODS, Window, load_calendar
 from schemas.codec import encode
@@ -29,7 +29,7 @@ from stream_processors.budget_log import BudgetFollower
 from stream_processors.core import int128
 from stream_processors.core.alerts import EXTENDS, AlertBook, alert_record, limit_key, limit_record
 from stream_processors.core.budgets import Budget
-from stream_processors.core.merge import MARGIN_US, ShardTotals
+from stream_processors.core.merge import MARGIN_US, Place, ShardTotals
 from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader
 from stream_processors.core.scopes import Ids, ScopeIndex
 from stream_processors.core.watch import Watch, amounts_in
@@ -50,7 +50,7 @@ class Shard:
     totals: ShardTotals
     book: AlertBook
     watch: Watch
-    waiting: dict[Window, list[Ids]] = field(default_factory=lambda: defaultdict(list))  # not yet evaluated
+    waiting: dict[Place, list[Ids]] = field(default_factory=lambda: defaultdict(list))  # not yet evaluated
     limits: dict[tuple[str, int], Window] = field(default_factory=dict)  # (budget, scope) to be sent
     newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
@@ -84,15 +84,15 @@ class Shard:
 class Budgets:
     """The agent's state: shards, and the budgets in force."""
 
-    def __init__(self, app: SequencedApp, settings: Settings) -> None:
+    def __init__(self, app: SequencedApp, settings: Settings, follower: BudgetFollower) -> None:
         self._app = app
         self._settings = settings
         self._calendar = load_calendar(settings.calendar)
         self._registry = Registry(settings.registry)
         self._alert_id = self._registry.schema_id(ALERTS)
         self._limit_id = self._registry.schema_id(LIMITS)
-        self._follower = BudgetFollower(settings.kafka)
-        self._version = self._follower.version
+        self._follower = follower
+        self._version = follower.version
         self._shards: dict[int, Shard] = {}
 
     # ---- where to start
@@ -120,8 +120,8 @@ class Budgets:
             for record in batch.value:
                 header = PartialHeader.from_headers(record.headers)
                 touched = shard.totals.apply(header, from_ipc(record.value))
-                for window, ids in touched.items():
-                    shard.waiting[window].append(ids)
+                for place, ids in touched.items():
+                    shard.waiting[place].append(ids)
                 if header.last and shard.waiting and shard.caught_up(self._settings.partitions):
                     await self._evaluate(batch.partition, shard, header.cause_event)
         self._app.consumer.ack(batch)
@@ -129,21 +129,24 @@ class Budgets:
     async def _evaluate(self, number: int, shard: Shard, cause: str) -> None:
         """Append the alerts that are due for the scopes that wait, and note the limits that changed."""
         waiting, shard.waiting = shard.waiting, defaultdict(list)
-        touched = {window: np.unique(np.concatenate(parts)) for window, parts in waiting.items()}
+        touched: dict[str, dict[Window, Ids]] = defaultdict(dict)
+        for (selection, window), parts in waiting.items():
+            touched[selection][window] = np.unique(np.concatenate(parts))
         in_periods = {
-            period: in_period(self._calendar, period, touched)
-            for period in {budget.period for budget in shard.watch.budgets}
+            (selection, period): in_period(self._calendar, period, touched.get(selection, {}))
+            for selection, period in {(budget.selection.key, budget.period) for budget in shard.watch.budgets}
         }
         due = []
         clock = shard.clock()
         for budget in shard.watch.budgets:
-            for window, ids in in_periods[budget.period].items():
-                if not shard.totals.whole(window):
+            selection = budget.selection.key
+            for window, ids in in_periods[selection, budget.period].items():
+                if not shard.totals.whole(window, selection):
                     continue
                 watched = shard.watch.covered(budget, ids)
                 if not len(watched):
                     continue
-                values = shard.totals.totals(window, watched)
+                values = shard.totals.totals(window, watched, selection)
                 due += [(budget, window, *each) for each in shard.watch.due(budget, window, watched, values)]
                 if kept_until(window) > clock:
                     self._note_limits(shard, budget, window, watched)
@@ -203,8 +206,10 @@ class Budgets:
         for number, shard in self._shards.items():
             async with shard.lock:
                 shard.watch = Watch(self._follower.budgets, shard.book, shard.totals.index)
-                for window, ids in shard.totals.everything().items():
-                    shard.waiting[window].append(ids)
+                shard.totals.keep_only({track.family for track in self._follower.tracks})
+                for selection in {budget.selection.key for budget in shard.watch.budgets}:
+                    for window, ids in shard.totals.everything(selection).items():
+                        shard.waiting[Place(selection, window)].append(ids)
                 if shard.caught_up(self._settings.partitions):
                     await self._evaluate(number, shard, "")
 
@@ -218,8 +223,8 @@ class Budgets:
             if budget is None:
                 continue
             index = shard.totals.index
-            names = (index.organizations[scope], SCOPE_KINDS[index.kinds[scope]], index.names[scope])
-            amounts = amounts_in(budget.unit, shard.totals.totals(window, np.array([scope])))
+            names = (index.organizations[scope], budget.scope_kind, index.names[scope])
+            amounts = amounts_in(budget.unit, shard.totals.totals(window, np.array([scope]), budget.selection.key))
             [used] = int128.to_ints(*amounts)
             record = limit_record(budget, *names, window, used, positions, now)
             value = encode(record, "limit.v1", self._limit_id)
@@ -264,9 +269,9 @@ def _positions(shard: Shard) -> list[dict[str, str | int]]:
     ]
 
 
-def install(app: SequencedApp, settings: Settings) -> Budgets:
+def install(app: SequencedApp, settings: Settings, follower: BudgetFollower) -> Budgets:
     """Attach the agent and its flush to their app."""
-    budgets = Budgets(app, settings)
+    budgets = Budgets(app, settings, follower)
 
     @app.agent(app.raw_topic(PARTIALS), concurrency=1)
     async def watch(stream: Any) -> None:

@@ -19,6 +19,7 @@ from schemas.calendar import load_calendar
 from schemas.settings import Settings
 from schemas.topics import BLOCKS, PARTIALS
 from stream_processors import append, faults
+from stream_processors.budget_log import BudgetFollower
 from stream_processors.core.chain import Chain
 from stream_processors.core.gcounter import PartitionTotals, Progress
 from stream_processors.core.rollup import HEADER, Touched, apply_block, everything, merged, partial_messages
@@ -45,6 +46,7 @@ from stream_processors.warehouse import WarehouseError
 log = logging.getLogger("tollbook.rollup")
 
 FLUSH_S = 1.0
+TRACKS_S = 0.5
 SNAPSHOT_S = 300.0  # open keys are sent again now and then, so even a lost one heals
 
 
@@ -58,6 +60,15 @@ class MergedTable(faust.Table):  # type: ignore[misc]
 
 
 @dataclass(slots=True)
+class Counted:
+    """A track of one source partition: until it is seeded, what was counted behind its seed's position."""
+
+    totals: PartitionTotals
+    since: Progress
+    seeded: bool = False
+
+
+@dataclass(slots=True)
 class Partition:
     """One source partition in our hands."""
 
@@ -66,6 +77,7 @@ class Partition:
     ahead: Ahead
     seeded: bool = True  # false: the totals are still to be had from the ledger
     seeding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)  # messages of one turn lie together
     sent: int = -1  # block offset of the last message to budgets; -1: the next one is a snapshot
     snapshot_at: float = 0.0
     introduced: bool = False  # budgets have had a snapshot since the assignment
@@ -73,14 +85,20 @@ class Partition:
     leaving: list[bytes] = field(default_factory=list)  # of what ended before the last snapshot
     tombstones: list[bytes] = field(default_factory=list)
     stale: list[bytes] = field(default_factory=list)  # what was in the table before it was rebuilt
+    tracks: dict[str, Counted] = field(default_factory=dict)  # by family
+
+    def ready_tracks(self) -> list[PartitionTotals]:
+        """What is complete of the tracks."""
+        return [track.totals for track in self.tracks.values() if track.seeded]
 
 
 class Rollup:
     """The agent's state: partitions, scopes, and what waits for the next flush."""
 
-    def __init__(self, app: SequencedApp, settings: Settings) -> None:
+    def __init__(self, app: SequencedApp, settings: Settings, follower: BudgetFollower) -> None:
         self._app = app
         self._settings = settings
+        self._follower = follower
         self._calendar = load_calendar(settings.calendar)
         self._index = ScopeIndex()
         self._partitions: dict[int, Partition] = {}
@@ -146,6 +164,7 @@ class Rollup:
         partition = self._partitions[batch.partition]
         await self._seeded(partition)
         touched: Touched = []
+        tracked: Touched = []
         cause = ""
         for record in batch.value:
             header = BlockHeader.from_headers(record.headers)
@@ -158,10 +177,13 @@ class Rollup:
             touched += apply_block(
                 partition.totals, header, record.offset, rows, self._calendar, self._index, partition.ahead
             )
+            for track in partition.tracks.values():
+                news = apply_block(track.totals, header, record.offset, rows, self._calendar, self._index, {})
+                tracked += news if track.seeded else []
             cause = rows.column("event_id")[-1].as_py() if rows.num_rows else cause
         touched = merged(touched)
         partition.dirty += touched
-        self._held.append((batch, await self._send(partition, touched, cause)))
+        self._held.append((batch, await self._send(partition, touched + merged(tracked), cause)))
         faults.crash("rollup.sent")
 
     async def _send(self, partition: Partition, touched: Touched, cause: str) -> list[Any]:
@@ -169,12 +191,19 @@ class Rollup:
 
         Nothing while some shards are ahead: the totals are not those of one position.
         """
+        async with partition.sending:
+            return await self._send_next(partition, touched, cause)
+
+    async def _send_next(self, partition: Partition, touched: Touched, cause: str) -> list[Any]:
         if partition.ahead:
             return []
         now = asyncio.get_running_loop().time()
+        tracks = partition.ready_tracks()
         if partition.sent < 0 or now > partition.snapshot_at + SNAPSHOT_S:
             partition.sent, partition.snapshot_at, partition.introduced = -1, now, True
-            touched = everything(partition.totals)
+            touched = [each for totals in (partition.totals, *tracks) for each in everything(totals)]
+            for totals in tracks:
+                totals.take_ended()
             # What has ended leaves the table one snapshot later: by then its last entries have long arrived.
             partition.tombstones += partition.leaving
             partition.leaving = _keys_of_ended(partition.totals)
@@ -182,13 +211,50 @@ class Rollup:
         messages = [
             (target, to_ipc(entries), header.to_bytes())
             for target, entries, header in partial_messages(
-                partition.totals, touched, since, cause, self._settings.partitions, self._index
+                partition.totals, touched, since, cause, self._settings.partitions, self._index, tracks
             )
         ]
         return [
             await append.send(self._app, PARTIALS, None, value, target, [(HEADER, header)])
             for target, value, header in messages
         ]
+
+    # ---- tracks
+
+    async def keep_tracks(self) -> None:
+        """Count what budgets in force need besides the standing windows, and nothing that they do not."""
+        wanted = {track.family: track for track in self._follower.tracks}
+        for partition in list(self._partitions.values()):
+            for family in partition.tracks.keys() - wanted.keys():
+                del partition.tracks[family]
+            for family in wanted.keys() - partition.tracks.keys():
+                track, progress = wanted[family], partition.totals.progress
+                totals = PartitionTotals(progress, (track.selection,), (track.window_kind,))
+                partition.tracks[family] = Counted(totals, progress)
+            unseeded = [family for family, track in partition.tracks.items() if not track.seeded]
+            if unseeded:
+                await self._seed_tracks(partition, unseeded)
+
+    async def _seed_tracks(self, partition: Partition, families: list[str]) -> None:
+        """Put the ledger's totals under what was counted since, once the ledger has come that far."""
+        number = partition.totals.progress.src_partition
+        try:
+            landed = await asyncio.to_thread(newest_landed, self._settings, number)
+            for family in families:
+                track = partition.tracks.get(family)
+                if track is None or track.since.block_offset > (landed.block_offset if landed else -1):
+                    continue
+                selections, kinds = track.totals.selections, track.totals.kinds
+                sums = await asyncio.to_thread(
+                    ledger_sums, self._settings, self._calendar, track.since, selections, kinds
+                )
+                seeded = seed(track.since, sums, self._calendar, self._index, selections)
+                seeded.absorb(track.totals)
+                track.totals, track.seeded = seeded, True
+                partition.sent, partition.introduced = -1, False  # the next message to budgets is a snapshot
+                log.info("partition %s: %s is counted from block %s", number, family, track.since.block_offset)
+        except WarehouseError as error:
+            log.warning("partition %s: %s wait for the ledger: %s", number, ", ".join(families), error)
 
     # ---- the table
 
@@ -257,10 +323,10 @@ def _chain_at(progress: Progress) -> Chain:
     return Chain(progress.block_offset, progress.src_epoch, progress.src_offset + 1)
 
 
-def install(app: SequencedApp, settings: Settings) -> Rollup:
-    """Attach the agent and its flush to their app."""
+def install(app: SequencedApp, settings: Settings, follower: BudgetFollower) -> Rollup:
+    """Attach the agent, its flush and its look-out for budgets to their app."""
     app.conf.Table = MergedTable
-    rollup = Rollup(app, settings)
+    rollup = Rollup(app, settings, follower)
 
     @app.agent(app.raw_topic(BLOCKS), concurrency=1)
     async def add_up(stream: Any) -> None:
@@ -269,5 +335,9 @@ def install(app: SequencedApp, settings: Settings) -> Rollup:
     @app.task
     async def flush() -> None:
         await app.repeatedly(rollup.flush, FLUSH_S)
+
+    @app.task
+    async def keep_tracks() -> None:
+        await app.repeatedly(rollup.keep_tracks, TRACKS_S)
 
     return rollup

@@ -1,15 +1,16 @@
 """What alerts and limits say is used, against the rows at the positions each of them names."""
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
-from schemas.arrow import SCOPE_KINDS
 from schemas.calendar import PERIODS
 from stream_processors.audit.calendar_sql import window_start
 from stream_processors.audit.compare import SUMS, amount_of, amount_text, parse_amount, scope_text, window_text
 from stream_processors.audit.conservation import Landed
 from stream_processors.audit.model import Check, Difference, Value
 from stream_processors.audit.queries import Ledger, sql_text
+from stream_processors.core.selection import Selection, condition_sql, conditions_text, parse_selection
 
 NOTHING = (0,) * len(SUMS)
 
@@ -18,23 +19,42 @@ def check_amounts(ledger: Ledger, table: str, landed: Mapping[int, Landed]) -> C
     """Every record of `alerts` or `limits` whose positions have landed."""
     check = Check(table)
     items = sorted(ledger.ask(table), key=lambda item: str(item["key"]))
-    kinds = sorted({(item["window_kind"], item["scope_kind"]) for item in items})
-    for window_kind, scope_kind in kinds:
-        if window_kind not in PERIODS or scope_kind not in SCOPE_KINDS:
-            check.undecided = f"{table}: a record of {window_kind} and {scope_kind}, which no window has"
+    groups = groupby(sorted(items, key=_group), _group)
+    for (window_kind, scope_kind, conditions), members in groups:
+        try:
+            selection = parse_selection(f"{scope_kind}[{conditions}]" if conditions else scope_kind)
+        except ValueError as error:
+            check.undecided = f"{table}: {error}"
             continue
-        sums = _sums(ledger, table, window_kind, scope_kind)
-        for item in items:
-            if (item["window_kind"], item["scope_kind"]) == (window_kind, scope_kind):
-                compare_one(check, table, item, sums.get(item["key"], NOTHING), landed)
+        if window_kind not in PERIODS:
+            check.undecided = f"{table}: a record of {window_kind}, which no window is"
+            continue
+        sums = _sums(ledger, table, window_kind, selection)
+        for item in members:
+            compare_one(check, table, item, sums.get(item["key"], NOTHING), landed)
     return check
 
 
-def _sums(ledger: Ledger, table: str, window_kind: str, scope_kind: str) -> dict[str, Any]:
-    parameters = {"window_kind": window_kind, "scope_kind": scope_kind}
+def _group(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    return item["window_kind"], item["scope_kind"], item["conditions"]
+
+
+def _sums(ledger: Ledger, table: str, window_kind: str, selection: Selection) -> dict[str, Any]:
+    parameters = {
+        "window_kind": window_kind,
+        "scope_kind": selection.scope_kind,
+        "conditions": conditions_text(selection.conditions),
+    }
     start = window_start(window_kind, ledger.calendar)
     items = f"({sql_text(table)})"
-    rows = ledger.ask("amounts", parameters, scope_column=scope_kind, window_start_of_row=start, items=items)
+    rows = ledger.ask(
+        "amounts",
+        parameters,
+        scope_column=selection.scope_kind,
+        window_start_of_row=start,
+        items=items,
+        condition=condition_sql(selection.conditions),
+    )
     return {row["key"]: row["sums"] for row in rows}
 
 

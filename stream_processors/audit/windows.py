@@ -8,6 +8,7 @@ from stream_processors.audit.compare import differences, instant_text, scope_tex
 from stream_processors.audit.conservation import Landed
 from stream_processors.audit.model import LISTED, Check, Difference
 from stream_processors.audit.queries import Ledger
+from stream_processors.core.selection import STANDING, Selection, condition_sql, parse_selection
 
 #: From the start of a window this far, in seconds, lies within the next one, on days of 23 and of 25 hours too.
 STRIDE_S = {"hour": 5_400, "day": 108_000, "month": 40 * 86_400}
@@ -28,25 +29,41 @@ def check_windows(ledger: Ledger, landed: Mapping[int, Landed], counted: Mapping
     check = Check("windows")
     complete = complete_until(landed, counted)
     for window_kind in WINDOW_KINDS:
-        for scope_kind in SCOPE_KINDS:
-            parameters = {
-                "window_kind": window_kind,
-                "scope_kind": scope_kind,
-                "stride_s": STRIDE_S[window_kind],
-                "partitions": list(landed),
-                "landed": [part.block_offset for part in landed.values()],
-                "complete": [complete[partition] for partition in landed],
-                "limit": LISTED,
-            }
-            found = ledger.ask_one("windows", parameters, scope_column=scope_kind)
-            check.checked += found["checked"]
-            check.ahead += found["ahead"]
-            named = [d for row in found["windows"] for d in window_differences(window_kind, scope_kind, row)]
-            check.add(named, max(found["differing"], len(named)))
+        for selection in STANDING:
+            _check_kind(check, ledger, window_kind, selection, landed, complete)
+    # A track ends with its budget, and its entries then stand still: each is held against the rows at its own position.
+    for track in ledger.ask("tracks", {"standing": list(SCOPE_KINDS)}):
+        selection = parse_selection(track["scope_kind"])
+        _check_kind(check, ledger, track["window_kind"], selection, landed, dict.fromkeys(landed, -1))
     unknown = sorted(partition for partition, block in complete.items() if block < 0)
     if unknown:
         check.undecided = f"of partitions {unknown} no watermark of the windows has landed"
     return check
+
+
+def _check_kind(
+    check: Check,
+    ledger: Ledger,
+    window_kind: str,
+    selection: Selection,
+    landed: Mapping[int, Landed],
+    complete: Mapping[int, int],
+) -> None:
+    parameters = {
+        "window_kind": window_kind,
+        "scope_kind": selection.text,
+        "stride_s": STRIDE_S[window_kind],
+        "partitions": list(landed),
+        "landed": [part.block_offset for part in landed.values()],
+        "complete": [complete[partition] for partition in landed],
+        "limit": LISTED,
+    }
+    condition = condition_sql(selection.conditions)
+    found = ledger.ask_one("windows", parameters, scope_column=selection.scope_kind, condition=condition)
+    check.checked += found["checked"]
+    check.ahead += found["ahead"]
+    named = [d for row in found["windows"] for d in window_differences(window_kind, selection.text, row)]
+    check.add(named, max(found["differing"], len(named)))
 
 
 def window_differences(window_kind: str, scope_kind: str, row: Sequence[Any]) -> list[Difference]:

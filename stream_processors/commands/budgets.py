@@ -17,6 +17,7 @@ from stream_processors.commands.output import json_text, print_json, print_table
 from stream_processors.core.budget_changes import Changes, compare, describe, describe_change, histories_after
 from stream_processors.core.budget_forms import parse_budgets, scope_text
 from stream_processors.core.budgets import Budget, amount_text
+from stream_processors.core.selection import conditions_text
 
 # The fullest scope of each budget whose window is running; the ratio is for order only.
 FULLEST = """
@@ -182,15 +183,18 @@ def _budget_json(budget: Budget) -> dict[str, Any]:
         "unit": budget.unit,
         "limit": amount_text(budget.unit, budget.limit),
         "thresholds": budget.thresholds,
+        "conditions": {name: list(values) for name, values in budget.conditions},
+        "action": budget.action,
         "version": budget.version,
     }
 
 
 def _budget_cells(budget: Budget) -> tuple[str, ...]:
     whose = "" if budget.organization == "*" else f" of {budget.organization}"
+    only = f" where {conditions_text(budget.conditions)}" if budget.conditions else ""
     return (
         budget.id,
-        scope_text(budget) + whose,
+        scope_text(budget) + whose + only,
         budget.period,
         f"{amount_text(budget.unit, budget.limit)} {budget.unit}",
         " ".join(map(str, budget.thresholds)),

@@ -21,6 +21,7 @@ from stream_processors.core.budgets import (
     severity,
     threshold_amount,
 )
+from stream_processors.core.selection import conditions_text
 
 DAY_US = 86_400_000_000
 EXTENDS = "extends"  # the header that links a record to its predecessor: its offset as decimal text
@@ -163,6 +164,7 @@ def alert_record(
         "state": change.state,
         "revision": change.revision,
         **_scope_fields(subject, change.window_end),
+        "conditions": conditions_text(budget.conditions),
         "threshold": change.threshold,
         "used": amount_text(budget.unit, change.used),
         "limit": amount_text(budget.unit, budget.limit),
@@ -191,11 +193,12 @@ def limit_record(
     subject = Subject(budget.id, organization, scope_kind, scope, window.kind, window.start)
     return {
         **_scope_fields(subject, window.end),
+        "conditions": conditions_text(budget.conditions),
         "unit": budget.unit,
         "used": amount_text(budget.unit, used),
         "limit": amount_text(budget.unit, budget.limit),
         "remaining": amount_text(budget.unit, budget.limit - used),
-        "decision": decision(used, budget.limit),
+        "decision": decision(budget, used),
         "positions": [dict(position) for position in positions],
         "as_of": instant(now_us),
     }
@@ -245,8 +248,9 @@ def _sentence(change: Change, budget: Budget) -> str:
     used, limit = amount_text(budget.unit, change.used), amount_text(budget.unit, budget.limit)
     unit = "US dollars" if budget.unit == "cost" else budget.unit.replace("_", " ")
     verb = "reached" if change.state == "raised" else "is back under"
+    only = f" where {conditions_text(budget.conditions)}" if budget.conditions else ""
+    who = f"{subject.scope_kind} {subject.scope or '(unassigned)'} of {subject.organization}{only}"
     return (
-        f"{subject.scope_kind} {subject.scope or '(unassigned)'} of {subject.organization} {verb} {change.threshold} % "
-        f"of {limit} {unit} for the {subject.window_kind} from {instant(subject.window_start):%Y-%m-%d %H:%M} UTC: "
-        f"{used} used"
+        f"{who} {verb} {change.threshold} % of {limit} {unit} for the {subject.window_kind.replace('_', ' ')} "
+        f"from {instant(subject.window_start):%Y-%m-%d %H:%M} UTC: {used} used"
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from stream_processors.core.budget_forms import Dated, History, scope_text
 from stream_processors.core.budgets import Budget, amount_text
+from stream_processors.core.selection import conditions_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ def describe(budget: Budget) -> str:
     thresholds = ", ".join(map(str, budget.thresholds))
     whose = "" if budget.organization == "*" else f" of {budget.organization}"
     limit = amount_text(budget.unit, budget.limit)
-    return f"{scope_text(budget)}{whose} {budget.period} {budget.unit} {limit} at {thresholds} %"
+    only = f" where {conditions_text(budget.conditions)}" if budget.conditions else ""
+    action = "" if budget.action == "alert" else f", then {budget.action}"
+    return f"{scope_text(budget)}{whose}{only} {budget.period} {budget.unit} {limit} at {thresholds} %{action}"
 
 
 def describe_change(old: Budget, new: Budget) -> str:
@@ -63,6 +66,7 @@ def _texts(budget: Budget) -> list[tuple[str, str]]:
     shown = {
         "limit": amount_text(budget.unit, budget.limit),
         "thresholds": ", ".join(map(str, budget.thresholds)),
+        "conditions": conditions_text(budget.conditions) or "none",
     }
     names = [field.name for field in fields(budget) if field.name not in ("id", "version")]
     return [(name, shown.get(name, str(getattr(budget, name)))) for name in names]

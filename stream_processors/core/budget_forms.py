@@ -2,16 +2,22 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.arrow import SCOPE_KINDS
+from schemas.arrow import SCOPES
 from schemas.calendar import PERIODS
 from schemas.money import to_pico
-from stream_processors.core.budgets import EACH, UNITS, Budget, amount_text
+from stream_processors.core.budgets import ACTIONS, EACH, UNITS, Budget, amount_text
+from stream_processors.core.selection import CONDITION_FIELDS, Conditions
 
-DEFAULTS: Mapping[str, Any] = {"organization": EACH, "thresholds": [50, 75, 90, 95, 100]}
+DEFAULTS: Mapping[str, Any] = {
+    "organization": EACH,
+    "thresholds": [50, 75, 90, 95, 100],
+    "conditions": {},
+    "action": "alert",
+}
 MOST_COUNT = 2**63 - 1
 
 
@@ -71,6 +77,8 @@ def _entry(dated: Dated) -> dict[str, Any]:
         "unit": budget.unit,
         "limit": amount_text(budget.unit, budget.limit),
         "thresholds": list(budget.thresholds),
+        "conditions": {name: list(values) for name, values in budget.conditions},
+        "action": budget.action,
     }
 
 
@@ -102,7 +110,15 @@ def _budget(table: Mapping[str, Any], version: int) -> Budget:
         limit=to_pico(str(fields["limit"])) if fields["unit"] == "cost" else int(fields["limit"]),
         thresholds=tuple(fields["thresholds"]),
         version=version,
+        conditions=conditions_of(fields["conditions"]),
+        action=fields["action"],
     )
+
+
+def conditions_of(table: Mapping[str, str | Collection[str]]) -> Conditions:
+    """In one order, whichever they were written in: the same conditions are the same budget."""
+    values = {name: {value} if isinstance(value, str) else set(value) for name, value in table.items()}
+    return tuple((name, tuple(sorted(values[name]))) for name in sorted(values))
 
 
 def _mistakes(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -123,6 +139,9 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     unit, limit = table.get("unit"), table.get("limit")
     if unit in UNITS and unit != "cost" and _is_limit(limit) and not _is_count(limit):
         yield "limit", f"limit = {limit!r}: must be a positive whole number up to {MOST_COUNT} for unit {unit}"
+    if table.get("conditions") and table.get("action", "alert") != "alert":
+        # Who asks whether a call may be made does not say what it will be used for.
+        yield "action", f"action = {table['action']!r}: must be alert for a budget with conditions"
     organization, scope = table.get("organization", EACH), table.get("scope", "")
     kind, _, name = scope.partition(":") if isinstance(scope, str) else ("", "", "")
     if kind == "organization" and EACH not in (name, organization) and name != organization:
@@ -142,7 +161,15 @@ def _is_name(value: Any) -> bool:
 
 def _is_scope(value: Any) -> bool:
     kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return kind in SCOPE_KINDS and _is_name(name)
+    return kind in SCOPES and _is_name(name)
+
+
+def _is_conditions(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        name in CONDITION_FIELDS
+        and (_is_name(wanted) or (isinstance(wanted, list) and len(wanted) > 0 and all(map(_is_name, wanted))))
+        for name, wanted in value.items()
+    )
 
 
 def _is_limit(value: Any) -> bool:
@@ -172,10 +199,15 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "1 to 64 letters, digits, '.', '_' or '-'",
     ),
     "organization": (_is_name, "a name of 1 to 128 characters, or '*' for each"),
-    "scope": (_is_scope, f"KIND:NAME or KIND:*, KIND one of {', '.join(SCOPE_KINDS)}"),
+    "scope": (_is_scope, f"KIND:NAME or KIND:*, KIND one of {', '.join(SCOPES)}"),
     "period": (lambda value: value in PERIODS, f"one of {', '.join(PERIODS)}"),
     "unit": (lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "limit": (_is_limit, "positive, as text ('150.00', at most 12 decimals) or a whole number; never a float"),
+    "conditions": (
+        _is_conditions,
+        f"{{ FIELD = 'value' }} or {{ FIELD = ['one', 'other'] }}, FIELD one of {', '.join(CONDITION_FIELDS)}",
+    ),
+    "action": (lambda value: value in ACTIONS, f"one of {', '.join(ACTIONS)}"),
     "thresholds": (_is_thresholds, "a list of whole percents from 1 to 1000, ascending, each once"),
 }
 

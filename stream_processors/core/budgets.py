@@ -12,8 +12,12 @@ import orjson
 
 from schemas.arrow import TOKEN_CLASSES
 from schemas.money import usd_text
+from stream_processors.core.selection import Conditions, Selection, Track
+from stream_processors.core.windows import BASE_KIND
 
 EACH = "*"
+#: What follows from a limit: nothing but the alerts; callers wait; callers begin nothing new.
+ACTIONS = ("alert", "throttle", "block_new")
 UNITS = ("cost", "tokens", "requests", *TOKEN_CLASSES)
 
 
@@ -30,11 +34,25 @@ class Budget:
     limit: int  # pico-dollars for unit cost, else a count; positive
     thresholds: tuple[int, ...]  # percents of the limit, ascending
     version: int  # 1 when first applied; 0 as read from a file
+    conditions: Conditions = ()  # count only usage that meets them all
+    action: str = "alert"  # what callers should do once the limit is reached, one of ACTIONS
 
-    def covers(self, organization: str, scope_kind: str, scope: str) -> bool:
-        """Whether this scope is watched by the budget."""
+    @property
+    def selection(self) -> Selection:
+        """The usage that counts."""
+        return Selection(self.scope_kind, self.conditions)
+
+    @property
+    def track(self) -> Track | None:
+        """The windows that exist for this budget's sake; None where those of the stream do."""
+        return None if self.selection.is_standing else Track(self.selection, BASE_KIND[self.period])
+
+    def covers(self, organization: str, selection: str, scope: str) -> bool:
+        """Whether this scope of a selection (`Selection.text`) is watched by the budget."""
         return (
-            self.scope_kind == scope_kind and self.organization in (EACH, organization) and self.scope in (EACH, scope)
+            self.selection.text == selection
+            and self.organization in (EACH, organization)
+            and self.scope in (EACH, scope)
         )
 
 
@@ -57,9 +75,9 @@ def threshold_amount(limit: int, threshold: int) -> int:
     return -(-limit * threshold // 100)
 
 
-def decision(used: int, limit: int) -> str:
-    """What a caller should do: `allow`, or the budget's action once the limit is reached (so far only `alert`)."""
-    return "alert" if used >= limit else "allow"
+def decision(budget: Budget, used: int) -> str:
+    """What a caller should do: `allow`, or the budget's action once the limit is reached."""
+    return budget.action if used >= budget.limit else "allow"
 
 
 def severity(threshold: int) -> str:

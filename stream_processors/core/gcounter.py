@@ -7,16 +7,18 @@ entry opens a new segment, so a total never shrinks. The total of a window is th
 (segment -1, a SQL aggregate up to a position) replaces all segments opened up to there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.arrow import MEASURES, SCOPE_KINDS
+from schemas.arrow import MEASURES, WINDOW_KINDS
 from schemas.calendar import Calendar, Window
 from stream_processors.core import int128
 from stream_processors.core.scopes import Ids, ScopeIndex, scope_ids
+from stream_processors.core.selection import STANDING, Selection, chosen_rows, family_of
 from stream_processors.core.windows import KEEP_US, by_hour, forgotten
 
 SEED = -1
@@ -35,6 +37,7 @@ class WindowTotals:
     whole: bool  # no earlier segment: these totals are the window's
     scopes: Ids = field(default_factory=lambda: np.zeros(64, np.int64))
     values: Values = field(default_factory=lambda: np.zeros((64, WIDTH), np.int64))
+    selection: str = ""  # `Selection.key` of the track that it belongs to
     size: int = 0
     _rows: npt.NDArray[np.int32] = field(default_factory=lambda: np.full(64, -1, np.int32))
 
@@ -79,6 +82,10 @@ class WindowTotals:
         rows = self.rows_of(ids)  # may replace self.values
         self.values[rows] = values
 
+    @property
+    def family(self) -> str:
+        return family_of(self.selection, self.window.kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -93,9 +100,11 @@ class Progress:
 
 @dataclass(slots=True)
 class PartitionTotals:
-    """Every window in memory of one source partition, and what was touched since it was last asked."""
+    """Every window in memory of one source partition: of the standing scope kinds, or of one track."""
 
     progress: Progress
+    selections: tuple[Selection, ...] = STANDING
+    kinds: tuple[str, ...] = WINDOW_KINDS
     windows: dict[Window, WindowTotals] = field(default_factory=dict)
     sealed: set[tuple[str, int]] = field(default_factory=set)  # (kind, start) forgotten at least once
     unknown_before: int = -1  # chain clock of a seed: windows let go by then may have earlier segments
@@ -108,7 +117,9 @@ class PartitionTotals:
             whole = (window.kind, window.start) not in self.sealed and (
                 self.unknown_before < 0 or window.end + KEEP_US[window.kind] > self.unknown_before
             )
-            totals = self.windows[window] = WindowTotals(window, block_offset, clock, whole)
+            totals = self.windows[window] = WindowTotals(
+                window, block_offset, clock, whole, selection=self.selections[0].key
+            )
         return totals
 
     def forget(self, clock: int) -> None:
@@ -127,6 +138,23 @@ class PartitionTotals:
         ended, self.ended = self.ended, []
         return ended
 
+    def families(self) -> list[str]:
+        """The names of what is kept here, one for each kind of window."""
+        return [family_of(self.selections[0].key, kind) for kind in self.kinds]
+
+    def absorb(self, later: "PartitionTotals") -> None:
+        """Add what was counted behind a seed, from nothing, by totals that know no more than that.
+
+        Of a window that the seed has, every later segment belongs to it: its totals are those up to one position. The
+        others began after it, or are only what came late to windows that had been let go of.
+        """
+        for held in (*later.ended, *later.windows.values()):
+            into = self.windows.get(held.window)
+            if into is None:
+                into = self.open(held.window, held.segment, held.opened_at)
+            into.add(held.scopes[: held.size], held.values[: held.size])
+        self.progress = later.progress
+
 
 def measures_of(rows: pa.RecordBatch) -> Values:
     """The WIDTH numbers of each row that windows add up."""
@@ -139,13 +167,18 @@ def measures_of(rows: pa.RecordBatch) -> Values:
 
 
 def sums_by_scope(
-    rows: pa.RecordBatch, calendar: Calendar, index: ScopeIndex
+    rows: pa.RecordBatch, calendar: Calendar, index: ScopeIndex, selections: Sequence[Selection] = STANDING
 ) -> list[tuple[tuple[Window, ...], Ids, Values]]:
-    """Sums of a block's rows: per hour that occurs (with its day and month), scope ids and their sums."""
+    """Sums of a block's rows: per hour that occurs (with its day and month), scope ids and their sums.
+
+    `selections` have the same conditions: all the standing ones (none), or a track's.
+    """
+    if selections[0].conditions:
+        rows = _chosen(rows, selections[0])
     if not rows.num_rows:
         return []
     measures = measures_of(rows)
-    coded = [scope_ids(rows, kind, index) for kind in range(len(SCOPE_KINDS))]
+    coded = [scope_ids(rows, index.kind_of(each.text), each.scope_kind, index) for each in selections]
     occurred_at = rows.column("occurred_at").cast(pa.int64()).to_numpy()
     result = []
     for windows, members in by_hour(calendar, occurred_at):
@@ -157,6 +190,12 @@ def sums_by_scope(
             sums.append(totals)
         result.append((windows, np.concatenate(ids), np.concatenate(sums)))
     return result
+
+
+def _chosen(rows: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
+    """The rows that meet the conditions, with no more columns than windows need."""
+    needed = dict.fromkeys(("organization", selection.scope_kind, "occurred_at", *MEASURES, "cost_pico"))
+    return rows.select(list(needed)).filter(pa.array(chosen_rows(rows, selection.conditions)))
 
 
 def _group(codes: npt.NDArray[np.int32], measures: Values) -> tuple[npt.NDArray[np.int32], Values]:

@@ -1,19 +1,20 @@
 """A block into the totals of its partition, and the totals that changed into messages for budgets."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from schemas.arrow import MEASURES, SCOPE_KINDS, WINDOW_ENTRIES
+from schemas.arrow import MEASURES, WINDOW_ENTRIES
 from schemas.block import BlockHeader
 from schemas.calendar import Calendar
 from stream_processors.core import int128
 from stream_processors.core.gcounter import HIGH, LOW, PartitionTotals, Progress, Values, WindowTotals, sums_by_scope
 from stream_processors.core.scopes import Ids, ScopeIndex
+from stream_processors.core.selection import family_of
 from stream_processors.core.shards import Ahead, shard_of
 
 HEADER = "progress"
@@ -39,8 +40,10 @@ def apply_block(
     totals.forget(totals.progress.clock)
     clock = max(totals.progress.clock, header.booked_until)
     touched: Touched = []
-    for windows, ids, sums in sums_by_scope(rows, calendar, index):
+    for windows, ids, sums in sums_by_scope(rows, calendar, index, totals.selections):
         for window in windows:
+            if window.kind not in totals.kinds:
+                continue
             held = totals.open(window, block_offset, clock)
             counted = _already_counted(held, ids, block_offset, index, ahead)
             fresh, more = (ids, sums) if counted is None else (ids[~counted], sums[~counted])
@@ -86,8 +89,8 @@ class PartialHeader:
 
     Its entries are what changed after `since` (-1: everything in memory), absolute as of `block_offset`. A turn may
     take several messages, numbered by `part`: they count together, once the `last` one is there. `partial` names
-    windows with an earlier, sealed segment that is not in memory: totals made of these entries are not the whole
-    window. With everything in memory it also names those of which nothing is left there.
+    windows (family and start) with an earlier, sealed segment that is not in memory: totals made of these entries are
+    not the whole window. With everything in memory it also names those of which nothing is left there.
     """
 
     src_partition: int
@@ -100,7 +103,9 @@ class PartialHeader:
     last: bool
     partial: list[tuple[str, int]]
     cause_event: str
-    unknown_before: int = -1  # chain clock of a seed: what had been let go of by then is not named in `partial`
+    #: By family, the chain clock of its seed: what had been let go of by then is not named in `partial`.
+    unknown_before: dict[str, int] = field(default_factory=dict)
+    tracks: list[str] = field(default_factory=list)  # families that are counted besides the standing ones
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -121,12 +126,29 @@ class PartialHeader:
 
 
 def partial_messages(
-    totals: PartitionTotals, touched: Touched, since: int, cause_event: str, partitions: int, index: ScopeIndex
+    totals: PartitionTotals,
+    touched: Touched,
+    since: int,
+    cause_event: str,
+    partitions: int,
+    index: ScopeIndex,
+    tracks: Sequence[PartitionTotals] = (),
 ) -> Iterator[tuple[int, pa.RecordBatch, PartialHeader]]:
     """For every partition of `usage.partials` (by scope) its entries, or none: it must know how far."""
     progress = totals.progress
-    sealed = totals.sealed if since < 0 else set()
-    partial = sorted(sealed | {(held.window.kind, held.window.start) for held, _ in touched if not held.whole})
+    sealed = {
+        (family_of(each.selections[0].key, kind), start)
+        for each in (totals, *tracks)
+        for kind, start in (each.sealed if since < 0 else ())
+    }
+    partial = sorted(sealed | {(held.family, held.window.start) for held, _ in touched if not held.whole})
+    families = [family for each in tracks for family in each.families()]
+    unknown_before = {
+        family: each.unknown_before
+        for each in (totals, *tracks)
+        for family in each.families()
+        if each.unknown_before >= 0
+    }
     chunks: list[list[pa.RecordBatch]] = [[] for _ in range(partitions)]
     for held, ids in touched:
         target = index.hashes[ids] % partitions
@@ -152,7 +174,8 @@ def partial_messages(
                     start == starts[-1],
                     partial,
                     cause_event,
-                    totals.unknown_before,
+                    unknown_before,
+                    families,
                 ),
             )
 
@@ -182,7 +205,7 @@ def entry_batch(held: WindowTotals, ids: Ids, values: Values, progress: Progress
                 pa.array(np.array([code[index.organizations[i]] for i in numbers], np.int32)), pa.array(organizations)
             ),
             pa.DictionaryArray.from_arrays(
-                pa.array(np.array([index.kinds[i] for i in numbers], np.int32)), pa.array(SCOPE_KINDS)
+                pa.array(np.array([index.kinds[i] for i in numbers], np.int32)), pa.array(index.kind_names)
             ),
             pa.array([index.names[i] for i in numbers], pa.string()),
             pa.array(np.full(count, progress.src_partition, np.int32)),

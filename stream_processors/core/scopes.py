@@ -12,10 +12,16 @@ Ids = npt.NDArray[np.int64]
 
 
 class ScopeIndex:
-    """Grows only. `hashes` decide a scope's shard everywhere; they are the same in every process."""
+    """Grows only. `hashes` decide a scope's shard everywhere; they are the same in every process.
+
+    `kinds` are indices of `kind_names`: the standing scope kinds, whose numbers never change, then tracks by their
+    selections, in the order in which this process met them.
+    """
 
     def __init__(self) -> None:
         self._ids: dict[tuple[int, str, str], int] = {}
+        self.kind_names: list[str] = list(SCOPE_KINDS)
+        self._kinds = {name: number for number, name in enumerate(SCOPE_KINDS)}
         self.kinds: list[int] = []
         self.organizations: list[str] = []
         self.names: list[str] = []
@@ -24,8 +30,16 @@ class ScopeIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    def kind_of(self, name: str) -> int:
+        """The number of a standing scope kind or of a selection, a new one when it was never seen."""
+        number = self._kinds.get(name)
+        if number is None:
+            number = self._kinds[name] = len(self.kind_names)
+            self.kind_names.append(name)
+        return number
+
     def id_of(self, kind: int, organization: str, name: str) -> int:
-        """The number of a scope, a new one when it was never seen. `kind` indexes `SCOPE_KINDS`."""
+        """The number of a scope, a new one when it was never seen. `kind` indexes `kind_names`."""
         key = (kind, organization, name)
         known = self._ids.get(key)
         if known is not None:
@@ -36,14 +50,16 @@ class ScopeIndex:
         self.names.append(name)
         if number == len(self.hashes):
             self.hashes = np.concatenate((self.hashes, np.zeros_like(self.hashes)))
-        self.hashes[number] = zlib.crc32("\0".join((SCOPE_KINDS[kind], organization, name)).encode())
+        self.hashes[number] = zlib.crc32("\0".join((self.kind_names[kind], organization, name)).encode())
         return number
 
 
-def scope_ids(rows: pa.RecordBatch, kind: int, index: ScopeIndex) -> tuple[npt.NDArray[np.int32], Ids]:
+def scope_ids(rows: pa.RecordBatch, kind: int, column: str, index: ScopeIndex) -> tuple[npt.NDArray[np.int32], Ids]:
     """For each row a code, and for each code the scope's id; a code stands for one (organization, name)."""
     organizations = rows.column("organization")
-    names = rows.column(SCOPE_KINDS[kind])
+    names = rows.column(column)
+    if not pa.types.is_dictionary(names.type):  # tasks and sessions
+        names = names.dictionary_encode()
     organization_texts = organizations.dictionary.to_pylist()
     name_texts = names.dictionary.to_pylist()
     pairs = organizations.indices.to_numpy().astype(np.int64) * len(name_texts) + names.indices.to_numpy()

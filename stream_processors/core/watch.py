@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from schemas.arrow import MEASURES, SCOPE_KINDS
+from schemas.arrow import MEASURES
 from schemas.calendar import Window
 from stream_processors.core import int128
 from stream_processors.core.alerts import AlertBook, Change
@@ -71,7 +71,7 @@ class Watch:
         if len(self._index) > len(mask):
             index = self._index
             new = [
-                budget.covers(index.organizations[i], SCOPE_KINDS[index.kinds[i]], index.names[i])
+                budget.covers(index.organizations[i], index.kind_names[index.kinds[i]], index.names[i])
                 for i in range(len(mask), len(index))
             ]
             mask = self._covered[budget.id] = np.concatenate((mask, np.array(new, np.bool_)))
@@ -87,12 +87,12 @@ class Watch:
         for row in np.flatnonzero(~inside).tolist():
             [used] = int128.to_ints(amounts[0][row : row + 1], amounts[1][row : row + 1])
             scope = int(ids[row])
-            changes += [(scope, change) for change in self._book.due(budget, *self._names(scope), window, used)]
+            changes += [(scope, change) for change in self._book.due(budget, *self._names(budget, scope), window, used)]
         return changes
 
     def settled(self, budget: Budget, window: Window, scope: int) -> None:
         """The book has changed for this scope: its quiet range is another."""
-        self._quiet[budget.id, window].set(scope, *self._book.quiet_range(budget, *self._names(scope), window))
+        self._quiet[budget.id, window].set(scope, *self._book.quiet_range(budget, *self._names(budget, scope), window))
 
     def forget(self, before: Mapping[str, int]) -> None:
         """Let go of windows that ended before an instant (microseconds UTC, by kind of window)."""
@@ -102,9 +102,8 @@ class Watch:
         quiet = self._quiet.setdefault((budget.id, window), _Quiet())
         quiet.grow(len(self._index))
         for scope in ids[~quiet.known[ids]].tolist():
-            quiet.set(scope, *self._book.quiet_range(budget, *self._names(scope), window))
+            quiet.set(scope, *self._book.quiet_range(budget, *self._names(budget, scope), window))
         return quiet
 
-    def _names(self, scope: int) -> tuple[str, str, str]:
-        index = self._index
-        return index.organizations[scope], SCOPE_KINDS[index.kinds[scope]], index.names[scope]
+    def _names(self, budget: Budget, scope: int) -> tuple[str, str, str]:
+        return self._index.organizations[scope], budget.scope_kind, self._index.names[scope]

@@ -18,6 +18,8 @@ from schemas.block import from_ipc
 from schemas.codec import avro_schema, decode, split_frame
 from schemas.registry import Registry
 from schemas.topics import ALERTS, BUDGETS, LIMITS, WINDOWS
+from stream_processors.core.budget_forms import conditions_of
+from stream_processors.core.selection import conditions_text
 from stream_processors.sink.rows import joined, with_usd
 
 POSITION = pa.struct(
@@ -45,6 +47,7 @@ ALERT_ENTRIES = pa.schema(
         *((name, pa.string()) for name in ("budget_id", "organization", "scope_kind", "scope", "window_kind")),
         ("window_start", MICROS),
         ("window_end", MICROS),
+        ("conditions", pa.string()),
         ("threshold", pa.int32()),
         *((name, pa.string()) for name in ("used", "limit", "unit", "severity", "detail", "cause_event")),
         ("positions", pa.list_(POSITION)),
@@ -60,7 +63,7 @@ LIMIT_ENTRIES = pa.schema(
         *((name, pa.string()) for name in ("budget_id", "organization", "scope_kind", "scope", "window_kind")),
         ("window_start", MICROS),
         ("window_end", MICROS),
-        *((name, pa.string()) for name in ("unit", "used", "limit", "remaining", "decision")),
+        *((name, pa.string()) for name in ("conditions", "unit", "used", "limit", "remaining", "decision")),
         ("positions", pa.list_(POSITION)),
         ("as_of", MICROS),
         ("limit_offset", pa.int64()),
@@ -69,6 +72,7 @@ LIMIT_ENTRIES = pa.schema(
 BUDGET_ROWS = pa.schema(
     [
         *((name, pa.string()) for name in ("id", "scope_kind", "scope", "organization", "period", "unit", "limit")),
+        ("conditions", pa.string()),
         ("thresholds", pa.list_(pa.int32())),
         ("version", pa.int64()),
         ("removed", pa.bool_()),
@@ -134,13 +138,14 @@ INSERTS: Mapping[str, Callable[[Sequence[Record], Registry], list[Insert]]] = {
 
 def _budget_row(record: Record) -> dict[str, Any]:
     """The budget as it is now, or that it was removed."""
-    empty = dict.fromkeys(("scope_kind", "scope", "organization", "period", "unit", "limit"), "")
+    empty = dict.fromkeys(("scope_kind", "scope", "organization", "period", "unit", "limit", "conditions"), "")
     row = empty | {"id": record.key.decode(), "thresholds": [], "version": 0, "budget_offset": record.offset}
     if not record.value:
         return row | {"removed": True}
     budget: dict[str, Any] = orjson.loads(record.value)["history"][-1]
     kind, _, scope = budget["scope"].partition(":")
-    return row | budget | {"scope_kind": kind, "scope": scope, "removed": False}
+    conditions = conditions_text(conditions_of(budget.get("conditions", {})))
+    return row | budget | {"scope_kind": kind, "scope": scope, "conditions": conditions, "removed": False}
 
 
 def _batch(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

@@ -60,6 +60,7 @@ def halt_alert(topic: str, partition: int, offset: int, reason: str, at: int) ->
         "scope_kind": "partition",
         "scope": f"{topic}[{partition}]",
         "window_kind": "",
+        "conditions": "",
         "window_start": at,
         "window_end": at,
         "threshold": 0,

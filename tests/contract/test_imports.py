@@ -22,6 +22,7 @@ CORE_MAY_IMPORT = {
     *("itertools", "json", "math", "operator", "re", "struct", "tomllib", "typing", "zoneinfo", "datetime"),
     "importlib.metadata",  # the version of the price data, which is part of a price's name
     *("numpy", "pyarrow", "orjson", "xxhash", "fastavro", "pyruhvro", "genai_prices", "pydantic", "zlib"),
+    "urllib.parse",  # quoting
 }
 CLOCKS = {
     "now",

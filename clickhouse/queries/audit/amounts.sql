@@ -13,6 +13,7 @@ FROM
         {measures},
         cost_usd
     FROM usage
+    WHERE {condition}
 ) AS rows
 INNER JOIN
 (
@@ -21,7 +22,7 @@ INNER JOIN
         position.block_offset AS counted_to
     FROM {items}
     ARRAY JOIN positions AS position
-    WHERE window_kind = {window_kind:String} AND scope_kind = {scope_kind:String}
+    WHERE window_kind = {window_kind:String} AND scope_kind = {scope_kind:String} AND conditions = {conditions:String}
 ) AS items
 USING (organization, scope, window_start, src_partition)
 WHERE block_offset <= counted_to

@@ -4,6 +4,7 @@ SELECT
     organization,
     scope_kind,
     scope,
+    conditions,
     window_kind,
     window_start,
     toUnixTimestamp64Micro(window_start) AS start,

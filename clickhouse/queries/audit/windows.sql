@@ -1,6 +1,7 @@
 -- The windows of one kind and one scope kind against the rows at the same positions, a source partition at a time.
 -- An entry is compared at its own position, or at the one to which the windows of its partition are complete,
--- whichever is higher; an entry beyond what has landed in `usage` is `ahead`. `scope_column` is the scope kind.
+-- whichever is higher; an entry beyond what has landed in `usage` is `ahead`. `scope_column` is the scope kind, or that of
+-- the selection that stands for one, whose rows meet its `condition`.
 WITH
     entries AS
     (
@@ -37,7 +38,7 @@ WITH
             {measures},
             ifNull(cost_usd, toDecimal128(0, 12)) AS cost_usd
         FROM usage
-        WHERE block_offset <= transform(src_partition, {partitions:Array(Int32)}, {landed:Array(Int64)}, toInt64(-1))
+        WHERE {condition} AND block_offset <= transform(src_partition, {partitions:Array(Int32)}, {landed:Array(Int64)}, toInt64(-1))
     ),
     compared AS
     (

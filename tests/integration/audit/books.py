@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.arrow import MEASURES, SCOPE_KINDS, WINDOW_KINDS
 from schemas.calendar import PERIODS, Calendar, Window
+from stream_processors.core.selection import Conditions, conditions_text
 
 EPOCH = "epoch-1"
 CALENDAR = Calendar(zone="Europe/Berlin")
@@ -232,16 +233,18 @@ def alerts(landed: list[Block]) -> list[Row]:
 
 
 def limits(landed: list[Block]) -> list[Row]:
-    """One limit of each unit, and one of each longer window."""
+    """One limit of each unit, one of each longer window, and one that counts only a user's usage."""
     records = []
+    only = (("user", (landed[0].rows[0]["user"],)),)
     longer = [("tokens", period) for period in PERIODS if period not in WINDOW_KINDS]
-    for unit, period in [*((unit, "month") for unit in ("cost", "tokens", "requests", "output_tokens")), *longer]:
-        record = _subject(unit, {0: 5, 1: 4, 2: 3}, landed, period)
+    units = [(unit, "month", ()) for unit in ("cost", "tokens", "requests", "output_tokens")]
+    for unit, period, conditions in [*units, *((*each, ()) for each in longer), ("requests", "week", only)]:
+        record = _subject(unit, {0: 5, 1: 4, 2: 3}, landed, period, conditions)
         remaining = Decimal(record["limit"]) - Decimal(record["used"])
         records.append(
             record
             | {
-                "budget_id": f"sales-{unit}" if period == "month" else f"sales-{period}",
+                "budget_id": f"sales-{'only-' * len(conditions)}{unit if period == 'month' else period}",
                 "remaining": f"{remaining:f}",
                 "decision": "allow",
                 "as_of": datetime(2026, 4, 3, tzinfo=UTC),
@@ -254,7 +257,9 @@ def limits(landed: list[Block]) -> list[Row]:
 MONTH = CALENDAR.window("month", int(START.timestamp()) * 1_000_000)
 
 
-def _subject(unit: str, until: Mapping[int, int], landed: list[Block], period: str = "month") -> Row:
+def _subject(
+    unit: str, until: Mapping[int, int], landed: list[Block], period: str = "month", conditions: Conditions = ()
+) -> Row:
     """What is used by the sales department of acme in March (or its week ...), up to a block of each partition."""
     window = CALENDAR.window(period, int(START.timestamp()) * 1_000_000)
     counted = [
@@ -264,6 +269,7 @@ def _subject(unit: str, until: Mapping[int, int], landed: list[Block], period: s
         for row in block.rows
         if (row["organization"], row["department"]) == ("acme", "sales")
         and instant(window.start) <= row["occurred_at"] < instant(window.end)
+        and all(row[name] in values for name, values in conditions)
     ]
     used: Any = {
         "cost": sum((row["cost_usd"] or Decimal(0) for row in counted), Decimal(0)),
@@ -277,6 +283,7 @@ def _subject(unit: str, until: Mapping[int, int], landed: list[Block], period: s
         "scope_kind": "department",
         "scope": "sales",
         "window_kind": period,
+        "conditions": conditions_text(conditions),
         "window_start": instant(window.start),
         "window_end": instant(window.end),
         "unit": unit,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from schemas.arrow import MEASURES
 from stream_processors.audit.conservation import read_landed
 from stream_processors.audit.datasets import check_datasets, datasets_from_files
 from stream_processors.audit.model import Check, Difference, Report
@@ -68,7 +69,7 @@ def test_a_ledger_that_agrees_has_no_difference(agreeing: Books) -> None:
     checked = report.to_json()["checked"]
     assert checked["conservation"] == books.PARTITIONS * books.BLOCKS * books.BLOCK_OFFSETS
     assert checked["windows"] > 500
-    assert (checked["alerts"], checked["limits"]) == (3, 4 + 4)
+    assert (checked["alerts"], checked["limits"]) == (3, 4 + 4 + 1)
     assert report.to_json()["ahead"] == {"alerts": 1}
     assert [mark["windows_block"] for mark in report.watermarks] == [10, 10, 8]
 
@@ -240,6 +241,43 @@ def test_one_changed_limit(agreeing: Books, unit: str) -> None:
     [difference] = [d for check in agreeing.audit().checks for d in check.differences]
     assert (difference.table, difference.measure) == ("limits", f"used ({unit})")
     assert Decimal(str(difference.found)) - Decimal(str(difference.expected)) == 1
+
+
+def test_one_changed_limit_that_counts_only_some_usage(agreeing: Books) -> None:
+    agreeing.spoil("ALTER TABLE limit_entries UPDATE used = '9999' WHERE budget_id = 'sales-only-week'")
+    found = {d.measure: d.found for check in agreeing.audit().checks for d in check.differences}
+    assert found["used (requests)"] == "9999"
+
+
+#: What a track has landed of partition 0 up to its fourth block; its budget was then removed.
+TRACK = f"""
+INSERT INTO window_entries
+SELECT
+    'month',
+    toDateTime64(toDateTime(toStartOfMonth(occurred_at, '{{zone}}'), '{{zone}}'), 6, 'UTC') AS start,
+    toDateTime64(toDateTime(addMonths(toStartOfMonth(occurred_at, '{{zone}}'), 1), '{{zone}}'), 6, 'UTC'),
+    organization, 'user[department=sales]', user, src_partition, -1, 6, any(src_epoch), 0,
+    {", ".join(f"sum({name})" for name in MEASURES)}, sum(ifNull(cost_usd, 0))
+FROM usage
+WHERE department = 'sales' AND src_partition = 0 AND block_offset <= 6
+GROUP BY ALL
+"""
+
+
+def test_windows_kept_for_a_budget_are_checked_at_their_own_position(agreeing: Books) -> None:
+    checked = agreeing.audit().to_json()["checked"]["windows"]
+    agreeing.spoil(TRACK.format(zone=books.CALENDAR.zone))
+    report = agreeing.audit().to_json()
+    assert report["differing"] == 0
+    assert report["checked"]["windows"] > checked
+    agreeing.spoil(
+        "ALTER TABLE window_entries UPDATE requests = requests + 1 "
+        "WHERE scope_kind = 'user[department=sales]' AND scope = 'ann' AND organization = 'acme'"
+    )
+    found = differences(agreeing.audit(), "windows")
+    assert {(d.scope, d.measure, d.position["block_offset"]) for d in found} == {
+        ("acme user[department=sales]:ann", "requests", 6)
+    }
 
 
 def test_remaining_follows_from_used(agreeing: Books) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from window_chains import Chain, Sums, Where, batch
 
-from schemas.arrow import MEASURES, SCOPE_KINDS
+from schemas.arrow import MEASURES
 from stream_processors.agents.rollup import Partition, Rollup, _keys_of_ended
 from stream_processors.core import int128
 from stream_processors.core.chain import Chain as Links
@@ -115,7 +115,7 @@ def named(kind: str, start: int, ids: np.ndarray, values: Values, index: ScopeIn
     costs = int128.to_ints(values[: len(ids), HIGH], values[: len(ids), LOW])
     return [
         (
-            (kind, start, index.organizations[scope], SCOPE_KINDS[index.kinds[scope]], index.names[scope]),
+            (kind, start, index.organizations[scope], index.kind_names[index.kinds[scope]], index.names[scope]),
             (*row[: len(MEASURES)], cost),
         )
         for scope, row, cost in zip(ids.tolist(), values[: len(ids)].tolist(), costs, strict=True)

@@ -228,6 +228,9 @@ def test_a_limit_says_what_remains() -> None:
     assert record["limit"] == "150.00"
     assert record["remaining"] == "-50.000000000001"
     assert record["decision"] == "alert"
+    blocking = replace(budget, action="block_new")
+    decisions = [limit_record(blocking, *WHERE, WINDOW, used, POSITIONS, NOW)["decision"] for used in (0, budget.limit)]
+    assert decisions == ["allow", "block_new"]
     assert micros(record["as_of"]) == NOW
 
 

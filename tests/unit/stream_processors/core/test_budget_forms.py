@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.arrow import SCOPE_KINDS
+from schemas.arrow import SCOPES
 from schemas.calendar import PERIODS
-from stream_processors.core.budget_forms import Dated, from_record, parse_budgets, scope_text, to_record
+from stream_processors.core.budget_forms import Dated, conditions_of, from_record, parse_budgets, scope_text, to_record
 from stream_processors.core.budgets import UNITS, Budget
+from stream_processors.core.selection import CONDITION_FIELDS
 
 GOOD = """\
 # what each department may spend
@@ -26,13 +27,16 @@ budgets = st.builds(
     Budget,
     id=st.text("abcXYZ019._-", min_size=1, max_size=64),
     organization=st.just("*"),
-    scope_kind=st.sampled_from(SCOPE_KINDS),
+    scope_kind=st.sampled_from(SCOPES),
     scope=st.text(min_size=1, max_size=128),
     period=st.sampled_from(PERIODS),
     unit=st.sampled_from(UNITS),
     limit=st.integers(1, 2**63 - 1),
     thresholds=st.sets(st.integers(1, 1000), min_size=1).map(lambda found: tuple(sorted(found))),
     version=st.integers(1, 1000),
+    conditions=st.dictionaries(
+        st.sampled_from(CONDITION_FIELDS), st.sets(st.text(min_size=1, max_size=9), min_size=1, max_size=3), max_size=2
+    ).map(conditions_of),
 )
 
 
@@ -85,7 +89,7 @@ def test_limits_are_exact(unit: str, limit: str, amount: int) -> None:
         ('id = "a b"', 3, "letters, digits"),
         ("id = 5", 3, "letters, digits"),
         ('id = "b\\n"', 3, "letters, digits"),
-        ('scope = "team:*"', 4, "organization, department, user, project, model"),
+        ('scope = "pod:*"', 4, "organization, department, user, project, model"),
         ('scope = "department"', 4, "KIND:NAME"),
         ('scope = "department:"', 4, "KIND:NAME"),
         ("scope = 1", 4, "KIND:NAME"),
@@ -109,6 +113,12 @@ def test_limits_are_exact(unit: str, limit: str, amount: int) -> None:
         ("thresholds = [50.0]", 8, "whole percents"),
         ("thresholds = [true]", 8, "whole percents"),
         ('organization = ""', 8, "1 to 128 characters"),
+        ('conditions = { colour = "red" }', 8, "FIELD one of organization, department, user"),
+        ("conditions = { model = [] }", 8, "FIELD = 'value'"),
+        ("conditions = { model = 4 }", 8, "FIELD = 'value'"),
+        ('conditions = { model = "" }', 8, "FIELD = 'value'"),
+        ('conditions = "model"', 8, "FIELD = 'value'"),
+        ('action = "stop"', 8, "one of alert, throttle, block_new"),
         ("treshold = 50", 8, "unknown field; allowed: id, organization, scope"),
     ],
 )
@@ -123,6 +133,20 @@ def test_a_count_is_whole_and_fits(limit: str) -> None:
     (problem,) = problems(GOOD.replace('"cost"', '"tokens"').replace('"150.00"', limit))
     assert problem.startswith("budgets.toml:7: limit = ")
     assert "whole number up to 9223372036854775807 for unit tokens" in problem
+
+
+def test_an_action_needs_a_budget_that_a_caller_can_tell() -> None:
+    assert parse_budgets(GOOD + 'action = "throttle"\n', "budgets.toml")[0].action == "throttle"
+    (problem,) = problems(GOOD + 'conditions = { model = "a" }\naction = "throttle"\n')
+    assert problem == "budgets.toml:9: action = 'throttle': must be alert for a budget with conditions"
+
+
+def test_conditions_are_the_same_in_any_order() -> None:
+    one = GOOD + 'conditions = { model = ["b", "a", "b"], feature = "search" }\n'
+    other = GOOD + '[budget.conditions]\nfeature = ["search"]\nmodel = ["a", "b"]\n'
+    [first], [second] = (parse_budgets(text, "budgets.toml") for text in (one, other))
+    assert first == second
+    assert first.conditions == (("feature", ("search",)), ("model", ("a", "b")))
 
 
 def test_all_mistakes_are_told_at_once_in_order_of_lines() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import MEASURES
 from stream_processors.core.budgets import (
+    ACTIONS,
     UNITS,
     Budget,
     alert_id,
@@ -64,8 +65,10 @@ def test_the_amount_of_a_threshold_is_the_smallest_that_reaches_it(limit: int, t
     assert reached(amount - 1, limit, (threshold,)) == ()
 
 
-def test_the_decision_changes_at_the_limit() -> None:
-    assert [decision(used, 100) for used in (-5, 0, 99, 100, 101)] == ["allow", "allow", "allow", "alert", "alert"]
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_decision_changes_at_the_limit(action: str) -> None:
+    budget = replace(BUDGET, limit=100, action=action)
+    assert [decision(budget, used) for used in (-5, 0, 99, 100, 101)] == ["allow", "allow", "allow", action, action]
 
 
 def test_severity_rises_with_the_threshold() -> None:

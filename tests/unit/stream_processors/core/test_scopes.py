@@ -26,7 +26,7 @@ def test_rows_find_their_scope_by_their_codes(rows: list[tuple[str, str]], unuse
     batch = pa.RecordBatch.from_arrays([coded(organizations, unused), coded(users, unused)], ["organization", "user"])
     index = ScopeIndex()
     kind = SCOPE_KINDS.index("user")
-    codes, ids = scope_ids(batch, kind, index)
+    codes, ids = scope_ids(batch, kind, "user", index)
     found = [(index.organizations[ids[code]], index.names[ids[code]]) for code in codes.tolist()]
     assert found == rows
     assert len(set(ids.tolist())) == len(ids) == len(index) == len(set(rows))  # unused values are no scopes
@@ -42,6 +42,15 @@ def test_numbers_are_stable_and_hashes_do_not_depend_on_the_order(scopes: list[t
         number = other.id_of(kind, organization, str(name))
         expected = zlib.crc32("\0".join((SCOPE_KINDS[kind], organization, str(name))).encode())
         assert other.hashes[number] == index.hashes[index.id_of(kind, organization, str(name))] == expected
+
+
+def test_names_that_are_not_dictionaries_are_scopes_too() -> None:
+    index = ScopeIndex()
+    tasks = pa.array(["t1", "t2", "t1"])
+    batch = pa.RecordBatch.from_arrays([coded(["acme"] * 3, []), tasks], ["organization", "task"])
+    codes, ids = scope_ids(batch, index.kind_of("task"), "task", index)
+    assert [index.names[ids[code]] for code in codes.tolist()] == ["t1", "t2", "t1"]
+    assert {index.kind_names[index.kinds[scope]] for scope in ids.tolist()} == {"task"}
 
 
 def test_there_is_room_for_many() -> None:
