@@ -39,6 +39,7 @@ from stream_processors.transport import Batch, SequencedApp
 log = logging.getLogger("tollbook.budgets")
 
 FLUSH_S = 1.0
+FOLLOW_S = 0.2
 #: How long after its end a window's alerts are remembered: longer than any stage keeps what it is made of.
 REMEMBER_US = {period: KEEP_US[BASE_KIND[period]] + 2 * MARGIN_US for period in PERIODS}
 
@@ -189,11 +190,14 @@ class Budgets:
 
     # ---- once a second
 
-    async def flush(self) -> None:
-        """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way."""
+    async def follow(self) -> None:
+        """Put changed budgets in force."""
         if self._follower.version != self._version:
             self._version = self._follower.version
             await self._change_budgets()
+
+    async def flush(self) -> None:
+        """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way."""
         for number, shard in self._shards.items():
             async with shard.lock:
                 await self._flush_limits(number, shard)
@@ -201,7 +205,7 @@ class Budgets:
                 shard.forget()
 
     async def _change_budgets(self) -> None:
-        """New or changed budgets are evaluated at once, without waiting for usage."""
+        """New or changed budgets are evaluated at once, without waiting for usage; limits leave at once, too."""
         log.info("budgets in force: %s", ", ".join(budget.id for budget in self._follower.budgets) or "none")
         for number, shard in self._shards.items():
             async with shard.lock:
@@ -212,6 +216,7 @@ class Budgets:
                         shard.waiting[Place(selection, window)].append(ids)
                 if shard.caught_up(self._settings.partitions):
                     await self._evaluate(number, shard, "")
+                await self._flush_limits(number, shard)
 
     async def _flush_limits(self, number: int, shard: Shard) -> None:
         changed, shard.limits = shard.limits, {}
@@ -280,5 +285,9 @@ def install(app: SequencedApp, settings: Settings, follower: BudgetFollower) -> 
     @app.task
     async def flush() -> None:
         await app.repeatedly(budgets.flush, FLUSH_S)
+
+    @app.task
+    async def follow() -> None:
+        await app.repeatedly(budgets.follow, FOLLOW_S)
 
     return budgets

@@ -14,7 +14,14 @@ from stream_processors import warehouse
 from stream_processors.alert_log import read_alerts
 from stream_processors.budget_log import read_histories, write_histories
 from stream_processors.commands.output import json_text, print_json, print_table, reports_failure, require_kafka
-from stream_processors.core.budget_changes import Changes, compare, describe, describe_change, histories_after
+from stream_processors.commands.top_up import top_up
+from stream_processors.core.budget_changes import (
+    Changes,
+    compare,
+    describe,
+    describe_change,
+    histories_after,
+)
 from stream_processors.core.budget_forms import parse_budgets, scope_text
 from stream_processors.core.budgets import Budget, amount_text
 from stream_processors.core.selection import conditions_text
@@ -147,6 +154,7 @@ def alerts(follow: bool, as_json: bool) -> None:
         click.echo(json_text(record) if as_json else _alert_line(record))
 
 
+budgets.add_command(top_up)
 commands: list[click.Command] = [budgets, limits, alerts]
 
 

@@ -116,6 +116,7 @@ class AlertBook:
         """
         subject = Subject(budget.id, organization, scope_kind, scope, window.kind, window.start)
         standing = self._standings.get(subject, _NOTHING)
+        budget = budget.granted(organization, scope, window.start, window.end)
         now = reached(used, budget.limit, budget.thresholds)
 
         def change(state: str, threshold: int, revision: int) -> Change:
@@ -137,6 +138,7 @@ class AlertBook:
         count = len(raised)
         if raised != set(budget.thresholds[:count]):
             return NEVER, NEVER
+        budget = budget.granted(organization, scope, window.start, window.end)
         bounds = [-NEVER, *(threshold_amount(budget.limit, each) for each in budget.thresholds), NEVER]
         return bounds[count], bounds[count + 1]
 
@@ -158,6 +160,7 @@ def alert_record(
 ) -> dict[str, Any]:
     """A record of `alert.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC."""
     subject = change.subject
+    budget = budget.granted(subject.organization, subject.scope, subject.window_start, change.window_end)
     return {
         "alert_id": alert_id(*subject, change.threshold, change.revision),
         "type": "threshold",
@@ -191,6 +194,7 @@ def limit_record(
 ) -> dict[str, Any]:
     """A record of `limit.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC."""
     subject = Subject(budget.id, organization, scope_kind, scope, window.kind, window.start)
+    budget = budget.granted(organization, scope, window.start, window.end)
     return {
         **_scope_fields(subject, window.end),
         "conditions": conditions_text(budget.conditions),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from stream_processors.core.budget_forms import Dated, History, scope_text
-from stream_processors.core.budgets import Budget, amount_text
+from stream_processors.core.budgets import Budget, Grant, amount_text
 from stream_processors.core.selection import conditions_text
 
 
@@ -26,10 +26,12 @@ def compare(histories: Mapping[str, History], wanted: Iterable[Budget]) -> Chang
         old = in_force.pop(budget.id, None)
         if old is None:
             added.append(replace(budget, version=1))
-        elif replace(budget, version=old.version) == old:
+        elif replace(budget, version=old.version, grants=old.grants) == old:
             unchanged.append(old)
         else:
-            changed.append((old, replace(budget, version=old.version + 1)))
+            # What was granted stays; in another unit it would mean something else.
+            grants = old.grants if budget.unit == old.unit else ()
+            changed.append((old, replace(budget, version=old.version + 1, grants=grants)))
     return Changes(tuple(added), tuple(changed), tuple(unchanged), tuple(in_force.values()))
 
 
@@ -40,6 +42,12 @@ def histories_after(
     new = (*changes.added, *(new for _, new in changes.changed))
     grown = {budget.id: (*histories.get(budget.id, ()), Dated(effective_at, budget)) for budget in new}
     return grown | ({budget.id: () for budget in changes.missing} if prune else {})
+
+
+def topped_up(history: History, grant: Grant) -> History:
+    """The history with a version more, which has the grant too."""
+    newest = history[-1].budget
+    return (*history, Dated(grant.at, replace(newest, version=newest.version + 1, grants=(*newest.grants, grant))))
 
 
 def describe(budget: Budget) -> str:
@@ -68,5 +76,5 @@ def _texts(budget: Budget) -> list[tuple[str, str]]:
         "thresholds": ", ".join(map(str, budget.thresholds)),
         "conditions": conditions_text(budget.conditions) or "none",
     }
-    names = [field.name for field in fields(budget) if field.name not in ("id", "version")]
+    names = [field.name for field in fields(budget) if field.name not in ("id", "version", "grants")]
     return [(name, shown.get(name, str(getattr(budget, name)))) for name in names]

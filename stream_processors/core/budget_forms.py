@@ -3,13 +3,13 @@
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.arrow import SCOPES
 from schemas.calendar import PERIODS
 from schemas.money import to_pico
-from stream_processors.core.budgets import ACTIONS, EACH, UNITS, Budget, amount_text
+from stream_processors.core.budgets import ACTIONS, EACH, UNITS, Budget, Grant, amount_text
 from stream_processors.core.selection import CONDITION_FIELDS, Conditions
 
 DEFAULTS: Mapping[str, Any] = {
@@ -79,13 +79,21 @@ def _entry(dated: Dated) -> dict[str, Any]:
         "thresholds": list(budget.thresholds),
         "conditions": {name: list(values) for name, values in budget.conditions},
         "action": budget.action,
+        "grants": [
+            {
+                "organization": grant.organization,
+                "scope": grant.scope,
+                "amount": amount_text(budget.unit, grant.amount),
+                "at": grant.at,
+            }
+            for grant in budget.grants
+        ],
     }
 
 
 def _dated(budget_id: str, entry: Mapping[str, Any]) -> Dated:
-    fields = {name: value for name, value in entry.items() if name not in ("version", "effective_at")} | {
-        "id": budget_id
-    }
+    ours = ("version", "effective_at", "grants")
+    fields = {name: value for name, value in entry.items() if name not in ours} | {"id": budget_id}
     problems = [problem for _, problem in _mistakes(fields)]
     problems += [
         f"{name} = {entry.get(name)!r}: must be a whole number"
@@ -94,7 +102,19 @@ def _dated(budget_id: str, entry: Mapping[str, Any]) -> Dated:
     ]
     if problems:
         raise ValueError(f"budget {budget_id}, version {entry.get('version')}: " + "; ".join(problems))
-    return Dated(entry["effective_at"], _budget(fields, entry["version"]))
+    budget = _budget(fields, entry["version"])
+    grants = tuple(
+        Grant(grant["organization"], grant["scope"], parse_amount(budget.unit, grant["amount"]), grant["at"])
+        for grant in entry.get("grants", ())
+    )
+    return Dated(entry["effective_at"], replace(budget, grants=grants))
+
+
+def parse_amount(unit: str, text: str) -> int:
+    """Pico-dollars for unit cost, else a count. Raises ValueError for what is no positive amount."""
+    if not _is_limit(text) or (unit != "cost" and not _is_count(text)):
+        raise ValueError(f"amount = {text!r}: must be positive, a whole number for any unit but cost")
+    return to_pico(text) if unit == "cost" else int(text)
 
 
 def _budget(table: Mapping[str, Any], version: int) -> Budget:

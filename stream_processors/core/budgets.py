@@ -6,7 +6,7 @@ pico-dollars for the unit `cost` and plain counts for every other unit.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -19,6 +19,16 @@ EACH = "*"
 #: What follows from a limit: nothing but the alerts; callers wait; callers begin nothing new.
 ACTIONS = ("alert", "throttle", "block_new")
 UNITS = ("cost", "tokens", "requests", *TOKEN_CLASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A top-up: more of a budget for some of its scopes, in the window that it was given in and in no other."""
+
+    organization: str  # a name, or `*`
+    scope: str  # a name, or `*`
+    amount: int  # as the budget's limit
+    at: int  # microseconds UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Budget:
     version: int  # 1 when first applied; 0 as read from a file
     conditions: Conditions = ()  # count only usage that meets them all
     action: str = "alert"  # what callers should do once the limit is reached, one of ACTIONS
+    grants: tuple[Grant, ...] = ()
 
     @property
     def selection(self) -> Selection:
@@ -46,6 +57,15 @@ class Budget:
     def track(self) -> Track | None:
         """The windows that exist for this budget's sake; None where those of the stream do."""
         return None if self.selection.is_standing else Track(self.selection, BASE_KIND[self.period])
+
+    def granted(self, organization: str, scope: str, start: int, end: int) -> "Budget":
+        """The budget as it is for one scope and window: its limit and what was granted within the window."""
+        more = sum(
+            grant.amount
+            for grant in self.grants
+            if start <= grant.at < end and grant.organization in (EACH, organization) and grant.scope in (EACH, scope)
+        )
+        return replace(self, limit=self.limit + more) if more else self
 
     def covers(self, organization: str, selection: str, scope: str) -> bool:
         """Whether this scope of a selection (`Selection.text`) is watched by the budget."""

@@ -163,6 +163,26 @@ def test_applying_listing_changing_and_pruning(
     assert [(budget["id"], budget["limit"]) for budget in listed] == [("department-month", "200.00")]
 
 
+def test_a_top_up_is_kept_with_the_budget_and_mistakes_are_refused(
+    run: Callable[..., Any], tell: Callable[..., Result], still_settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text(FILE.replace("user-day", "topped-up"))
+    run("budgets", "apply", str(file))
+    [given] = run("budgets", "top-up", "topped-up", "500000", "--scope", "ada", "--organization", "acme")
+    assert (given["amount"], given["unit"], given["scope"]) == ("500000", "tokens", "ada")
+    [grant] = read_histories(still_settings.kafka)["topped-up"][-1].budget.grants
+    assert (grant.organization, grant.scope, grant.amount) == ("acme", "ada", 500_000)
+    assert run("budgets", "apply", str(file))[0]["changed"] == []
+    for arguments, said in (
+        (("nobody", "5", "--scope", "ada"), "no budget in force"),
+        (("topped-up", "1.5", "--scope", "ada"), "whole number"),
+        (("topped-up", "5"), "say whose"),
+    ):
+        refused = tell("budgets", "top-up", *arguments)
+        assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
+
+
 def test_a_file_with_a_mistake_changes_nothing(
     tell: Callable[..., Result], still_settings: Settings, tmp_path: Path
 ) -> None:

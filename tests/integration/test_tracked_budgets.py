@@ -101,6 +101,13 @@ def test_a_filter_that_nobody_tracked_is_judged_without_new_usage_and_exact_afte
         {"organization": ORGANIZATION},
     )
     assert {row["team"]: str(Decimal(row["used"])) for row in by_sql} == counted
+    topped_up = run_tollbook(stack, "budgets", "top-up", f"{ORGANIZATION}-team-week", "300", "--scope", "blue")
+    assert topped_up.returncode == 0, topped_up.stdout + topped_up.stderr
+    until(lambda: len(alerts(settings)) >= 5)  # 950 of 1300 are 73 %
+    assert alerts(settings)[3:] == [("retracted", 90), ("retracted", 75)]
+    send(settings, 10, model="gpt-4o", feature="search", team="blue")
+    until(lambda: len(alerts(settings)) >= 6)  # 1050 of 1300 are 80 %
+    assert alerts(settings)[5:] == [("raised", 75)]
     audit = run_tollbook(stack, "audit", "--json")
     assert audit.returncode in (0, 3), audit.stdout
     assert '"differing":0' in audit.stdout.replace(" ", ""), audit.stdout

@@ -22,7 +22,7 @@ from stream_processors.core.alerts import (
     limit_record,
     micros,
 )
-from stream_processors.core.budgets import Budget, reached, threshold_amount
+from stream_processors.core.budgets import Budget, Grant, reached, threshold_amount
 
 NOW = 1_795_000_000_000_000
 WINDOW = Calendar().window("month", NOW)
@@ -79,6 +79,40 @@ def test_a_raised_limit_takes_alerts_back_and_a_lowered_one_raises_them() -> Non
     ]
     lower = replace(BUDGET, limit=800, version=2)
     assert [change.threshold for change in book.due(lower, *WHERE, WINDOW, 800)] == [90, 95, 100]
+
+
+def test_a_top_up_takes_alerts_back_and_they_are_raised_again_as_new_revisions() -> None:
+    book, _ = run([800])
+    grant = Grant("acme", "sales", 1000, WINDOW.start)
+    granted = replace(BUDGET, grants=(grant,))
+    assert [record["limit"] for record in advance(book, 800, granted)] == ["2000", "2000"]
+    assert book.quiet_range(granted, *WHERE, WINDOW) == (-NEVER, 1000)
+    again = advance(book, 1500, granted)
+    assert [(record["state"], record["threshold"], record["revision"]) for record in again] == [
+        ("raised", 50, 1),
+        ("raised", 75, 1),
+    ]
+    limit = limit_record(granted, *WHERE, WINDOW, 1500, POSITIONS, NOW)
+    assert (limit["limit"], limit["remaining"], limit["decision"]) == ("2000", "500", "allow")
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        Grant("acme", "sales", 1000, WINDOW.start - 1),  # given in the window before
+        Grant("acme", "sales", 1000, WINDOW.end),  # in the next
+        Grant("acme", "legal", 1000, NOW),
+        Grant("beta", "*", 1000, NOW),
+    ],
+)
+def test_a_top_up_is_for_its_window_and_scope_alone(grant: Grant) -> None:
+    book, _ = run([800])
+    assert book.due(replace(BUDGET, grants=(grant,)), *WHERE, WINDOW, 800) == []
+
+
+def test_top_ups_add_up() -> None:
+    grants = (Grant("*", "*", 5, WINDOW.start), Grant("acme", "*", 7, NOW), Grant("*", "sales", 9, WINDOW.end - 1))
+    assert replace(BUDGET, grants=grants).granted("acme", "sales", WINDOW.start, WINDOW.end).limit == 1000 + 21
 
 
 def test_a_threshold_taken_from_the_budget_is_retracted() -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_processors.core.budget_changes import compare, describe, describe_change, histories_after
+from stream_processors.core.budget_changes import compare, describe, describe_change, histories_after, topped_up
 from stream_processors.core.budget_forms import History
-from stream_processors.core.budgets import Budget
+from stream_processors.core.budgets import Budget, Grant
 
 BUDGET = Budget("b", "*", "department", "*", "month", "cost", 150 * 10**12, (50, 100), 0)
 files = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3)).map(
@@ -38,6 +38,18 @@ def test_older_versions_stay_in_the_history() -> None:
         (5, 1, 150 * 10**12),
         (9, 2, 7),
     ]
+
+
+def test_a_top_up_is_a_version_and_stays_when_the_budget_is_applied_again() -> None:
+    grant = Grant("acme", "sales", 5, 7)
+    histories = {"b": topped_up(apply({}, [BUDGET], False, 5)["b"], grant)}
+    newest = histories["b"][-1]
+    assert (newest.effective_at, newest.budget.version, newest.budget.grants) == (7, 2, (grant,))
+    assert compare(histories, [BUDGET]).unchanged == (newest.budget,)
+    dearer = apply(histories, [replace(BUDGET, limit=9)], False, 8)["b"][-1].budget
+    assert (dearer.limit, dearer.grants) == (9, (grant,))
+    in_another_unit = apply(histories, [replace(BUDGET, unit="tokens")], False, 8)["b"][-1].budget
+    assert in_another_unit.grants == ()
 
 
 @given(st.lists(st.tuples(files, st.booleans()), max_size=5), files)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,16 @@ from hypothesis import strategies as st
 
 from schemas.arrow import SCOPES
 from schemas.calendar import PERIODS
-from stream_processors.core.budget_forms import Dated, conditions_of, from_record, parse_budgets, scope_text, to_record
-from stream_processors.core.budgets import UNITS, Budget
+from stream_processors.core.budget_forms import (
+    Dated,
+    conditions_of,
+    from_record,
+    parse_amount,
+    parse_budgets,
+    scope_text,
+    to_record,
+)
+from stream_processors.core.budgets import UNITS, Budget, Grant
 from stream_processors.core.selection import CONDITION_FIELDS
 
 GOOD = """\
@@ -37,6 +46,12 @@ budgets = st.builds(
     conditions=st.dictionaries(
         st.sampled_from(CONDITION_FIELDS), st.sets(st.text(min_size=1, max_size=9), min_size=1, max_size=3), max_size=2
     ).map(conditions_of),
+    grants=st.lists(
+        st.builds(
+            Grant, st.sampled_from(["*", "acme"]), st.text(max_size=9), st.integers(1, 2**62), st.integers(0, 2**60)
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -204,3 +219,15 @@ def test_the_shipped_budgets_are_good_and_watch_every_user() -> None:
     shipped = parse_budgets(path.read_text(), path.name)
     assert {scope_text(budget) for budget in shipped} >= {"department:*", "user:*", "organization:*"}
     assert any(budget.covers("acme", "user", "anybody") and budget.unit == "cost" for budget in shipped)
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "1.5", "ten", "", 1.5])
+def test_what_is_no_amount_is_not_granted(amount: Any) -> None:
+    with pytest.raises(ValueError, match="amount = "):
+        parse_amount("tokens", amount)
+    assert parse_amount("cost", "1.5") == 1_500_000_000_000
+
+
+def test_a_file_grants_nothing() -> None:
+    (problem,) = problems(GOOD + "grants = []\n")
+    assert "grants: unknown field" in problem
