@@ -110,6 +110,23 @@ def test_a_top_up_is_for_its_window_and_scope_alone(grant: Grant) -> None:
     assert book.due(replace(BUDGET, grants=(grant,)), *WHERE, WINDOW, 800) == []
 
 
+@given(st.lists(st.one_of(USED, st.just("top up")), max_size=10))
+def test_with_top_ups_what_stands_is_what_is_reached_of_the_limit_as_it_is_then(steps: list[Any]) -> None:
+    book, budget, used, records = AlertBook(), BUDGET, 0, []
+    for step in steps:
+        if step == "top up":
+            budget = replace(budget, grants=(*budget.grants, Grant("*", "sales", 700, NOW)))
+        else:
+            used = step
+        records += advance(book, used, budget)
+    standing: set[int] = set()
+    for record in records:
+        (standing.add if record["state"] == "raised" else standing.discard)(record["threshold"])
+    assert standing == set(reached(used, 1000 + 700 * len(budget.grants), BUDGET.thresholds))
+    seen = [(record["alert_id"], record["state"]) for record in records]
+    assert len(seen) == len(set(seen))
+
+
 def test_top_ups_add_up() -> None:
     grants = (Grant("*", "*", 5, WINDOW.start), Grant("acme", "*", 7, NOW), Grant("*", "sales", 9, WINDOW.end - 1))
     assert replace(BUDGET, grants=grants).granted("acme", "sales", WINDOW.start, WINDOW.end).limit == 1000 + 21

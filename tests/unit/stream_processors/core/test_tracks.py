@@ -1,16 +1,16 @@
 """Windows that exist for a budget's sake are exact from whichever block they begin, however late they are seeded."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollup_worker import SHARDS_OF_BUDGETS, named
 from warehouse_model import Warehouse
-from window_chains import Block, Chain, Row, Sums, Where, batch, chains, model, without_zeros
+from window_chains import START, Block, Chain, Row, Sums, Where, batch, chains, model, row_of, without_zeros
 
-from schemas.block import from_ipc, to_ipc
+from schemas.block import BlockHeader, from_ipc, to_ipc
 from schemas.calendar import Calendar
 from stream_processors.core.gcounter import SEED, PartitionTotals, Progress
 from stream_processors.core.merge import ShardTotals
@@ -85,10 +85,14 @@ class Tracker:
                     totals, block.header, block.offset, batch(block.rows), self.chain.calendar, self.index, {}
                 )
                 touched += news if totals is not self.pending else []
+        self.send(touched, shards)
+
+    def send(self, touched: Touched, shards: list[ShardTotals]) -> None:
+        """What changed, or everything when nothing was sent before."""
         tracks = [self.ready] if self.ready is not None else []
         if self.sent < 0:
             touched = [each for totals in (self.totals, *tracks) for each in everything(totals)]
-        since, self.sent = self.sent, block.offset
+        since, self.sent = self.sent, self.totals.progress.block_offset
         for target, entries, header in partial_messages(
             self.totals, merged(touched), since, "", SHARDS_OF_BUDGETS, self.index, tracks
         ):
@@ -163,3 +167,37 @@ def check_landed(warehouse: Warehouse, chain: Chain, track: Track) -> None:
         total = [sum(column) for column in zip(*(sums for _, sums in entries), strict=True)]
         wanted = expected_of(until, chain.calendar, track).get(place, (0,) * len(total))
         assert tuple(total) == wanted
+
+
+def test_a_budget_applied_while_nothing_happens_is_judged_without_a_new_block_also_the_second_time() -> None:
+    """Its snapshot has the position that budgets have reached already."""
+    rows = tuple(row_of(START, "acme", ["sales", "ann", "", model], 5, 7) for model in ("m1", "m2"))
+    header = BlockHeader("e1", 0, 0, 1, -1, 2, 0, 0, 0, "p1", START, START)
+    chain = Chain(Calendar(), (Block(0, header, rows), Block(1, replace(header, first_offset=2, extends=0), rows)))
+    track, shards = Track(M1, "day"), [ShardTotals(ScopeIndex()) for _ in range(SHARDS_OF_BUDGETS)]
+    tracker = Tracker(chain, track, ScopeIndex(), PartitionTotals(Progress(0)))
+    tracker.turn(chain.blocks[0], shards)
+    for used in (7, 7):
+        tracker.begin()
+        tracker.seed()
+        tracker.send([], shards)
+        assert judged_cost(shards) == used
+        tracker.drop()
+        for shard in shards:
+            shard.keep_only([])
+        assert judged_cost(shards) == 0
+    tracker.begin()
+    tracker.seed()
+    tracker.send([], shards)
+    tracker.turn(chain.blocks[1], shards)
+    assert judged_cost(shards) == 14
+
+
+def judged_cost(shards: list[ShardTotals]) -> int:
+    """Of the track's windows that are judged."""
+    return sum(
+        int(shard.totals(window, ids, M1.text)[:, -1].sum())
+        for shard in shards
+        for window, ids in shard.everything(M1.text).items()
+        if shard.whole(window, M1.text)
+    )
