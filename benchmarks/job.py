@@ -1,0 +1,128 @@
+"""The job that every system gets: the events, their prices, the budgets, and what the totals must be.
+
+Totals come from the generator's own columns by integer arithmetic in numpy; nothing of the engine takes part but the
+price list, which `tests/unit/benchmarks` compares with `genai-prices` itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.arrow import TOKEN_CLASSES
+from stream_processors.core.price_book import PriceBook
+from stream_processors.core.rate_card import SCALE
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+HOURS = 6
+THRESHOLDS = (50, 75, 90, 100)
+ORGANIZATION = "acme"
+#: What windows hold, in this order.
+MEASURES = ("requests", "input_tokens", "output_tokens", "cost_pico")
+Ints = npt.NDArray[np.int64]
+Window = tuple[str, str, int]  # scope kind, scope, first microsecond of the hour
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What decides every byte of the topic. `start`: microseconds UTC, on the hour; events span HOURS from there."""
+
+    seed: int
+    events: int
+    start: int
+    duplicates: float = 0.0  # share of records that are a copy of an earlier one
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over events: per hour of each department and user (MEASURES), and each department's cost."""
+
+    windows: dict[Window, tuple[int, ...]] = field(default_factory=dict)
+    department_cost: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+
+    def add(self, events: pa.RecordBatch, cost: Ints) -> None:
+        """Counts a batch of events; `cost` in pico-dollars."""
+        self.events += events.num_rows
+        hours = events.column("occurred_at").cast(pa.int64()).to_numpy() // HOUR_US * HOUR_US
+        tokens = [events.column(name).to_numpy() for name in ("input_tokens", "output_tokens")]
+        measures = np.stack([np.ones(len(cost), np.int64), *tokens, cost], axis=1)
+        for kind in ("department", "user"):
+            names = events.column(kind)
+            codes = names.indices.to_numpy().astype(np.int64)
+            keys, of_key = np.unique(codes * (1 << 45) + hours // HOUR_US, return_inverse=True)
+            sums = np.zeros((len(keys), len(MEASURES)), np.int64)
+            np.add.at(sums, of_key, measures)
+            scopes = names.dictionary.to_pylist()
+            for key, row in zip(keys.tolist(), sums.tolist(), strict=True):
+                self._add(kind, scopes[key >> 45], (key & ((1 << 45) - 1)) * HOUR_US, row)
+
+    def _add(self, kind: str, scope: str, hour: int, row: list[int]) -> None:
+        place = (kind, scope, hour)
+        before = self.windows.get(place, (0,) * len(MEASURES))
+        self.windows[place] = tuple(a + b for a, b in zip(before, row, strict=True))
+        if kind == "department":
+            self.department_cost[scope] += row[-1]
+
+    def alerts(self, limit_pico: int) -> set[tuple[str, int]]:
+        """Department and threshold of every crossing of the monthly budget."""
+        return {
+            (department, threshold)
+            for department, cost in self.department_cost.items()
+            for threshold in THRESHOLDS
+            if cost * 100 >= limit_pico * threshold
+        }
+
+
+Prices = Mapping[str, Mapping[str, list[Any]]]
+
+
+def price_list(models: Iterable[tuple[str, str]], largest_input: int) -> Prices:
+    """What a token of each class adds to an event's cost, in whole pico-dollars, per `provider/model`.
+
+    `from_us` are the times of day (microseconds UTC) from which the row of `rates` of the same number holds; a row has
+    one signed number for each of TOKEN_CLASSES. Raises ValueError for a price that this form cannot say.
+    """
+    wanted = set(models)
+    found: dict[str, dict[str, list[Any]]] = {}
+    for provider, model, tier, card in PriceBook.compiled().cards():
+        if tier != "default" or (provider, model) not in wanted:
+            continue
+        name = f"{provider}/{model}"
+        if len(card.days):
+            raise ValueError(f"{name}: its price changes on a date; choose another model")
+        eras = [era for era in card.eras[0] if era is not None]
+        if len(eras) != len(card.times) + 1 or any(bound <= largest_input for era in eras for bound in era.bounds):
+            raise ValueError(f"{name}: its price depends on more than class and time of day; choose another model")
+        rates = [[_whole(name, rate) for rate in era.rates[0].per_token] for era in eras]
+        found[name] = {"from_us": [0, *card.times.tolist()], "rates": rates}
+    missing = {f"{provider}/{model}" for provider, model in wanted} - found.keys()
+    if missing:
+        raise ValueError(f"no price for {sorted(missing)}")
+    return found
+
+
+def _whole(name: str, rate: int) -> int:
+    if rate % SCALE:
+        raise ValueError(f"{name}: {rate} / {SCALE} pico-dollars a token is no whole number")
+    return rate // SCALE
+
+
+def costs(events: pa.RecordBatch, prices: Prices) -> Ints:
+    """Pico-dollars of each event."""
+    at = events.column("occurred_at").cast(pa.int64()).to_numpy() % DAY_US
+    counts = np.stack([events.column(name).to_numpy() for name in TOKEN_CLASSES], axis=1)
+    providers, models = (events.column(name) for name in ("provider", "model"))
+    result = np.zeros(len(at), np.int64)
+    for code, model in enumerate(models.dictionary.to_pylist()):
+        rows = np.flatnonzero(models.indices.to_numpy() == code)
+        if len(rows):
+            card = prices[f"{providers[int(rows[0])].as_py()}/{model}"]
+            era = np.searchsorted(np.array(card["from_us"]), at[rows], side="right") - 1
+            result[rows] = (counts[rows] * np.array(card["rates"], np.int64)[era]).sum(axis=1)
+    return result

@@ -1,0 +1,157 @@
+"""Renders `benchmarks/RESULTS.md` from `results.json`, whole, by program: no figure in it is written by hand."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import store
+from benchmarks.figures import spread
+
+RESULTS_MD = Path(__file__).with_name("RESULTS.md")
+Results = list[dict[str, Any]]
+INTRODUCTION = """\
+# Results
+
+Written by `make bench` from `results.json`; nothing here is typed by hand. Each section says on what, with what and at
+which commit it was measured (`+`: with changes that were not committed). Ratios hold on other machines; absolutes are
+this one's.
+"""
+WRONGS = ("row_sums_wrong", "windows_wrong", "alerts_wrong", "alerts_repeated")
+PEERS = """\
+The same job for every system: decode Avro in Confluent framing, price each token class at event time, hourly windows
+per department and user, an alert for each threshold of a department's monthly budget, every column of the event landed
+in ClickHouse. Six hours of event time; 20 departments, 2 000 users, 100 projects, 12 models, 5 features. Broker and
+ClickHouse share the processors with the system; one system at a time, in turn, each on a fresh copy of the topic.
+A slow system gets fewer events of the same kind. Events/s: from the first row visible to the last row and window
+(Tollbook: from its first priced block, so that no stage has a head start). Beyond the job, Tollbook also keeps day and
+month windows per organization, project and model, two rollups, limits, and drops duplicates.
+"""
+
+
+SPEED_COLUMNS = (
+    *("system", "events/s", "spread", "Tollbook is", "runs", "events", "totals"),
+    *("CPU us/event", "peak MB", "B/event"),
+)
+
+
+def write(path: Path = RESULTS_MD) -> None:
+    """Renders what has been measured so far."""
+    sections = [RENDERERS[name](section) for name, section in store.read().items() if name in RENDERERS]
+    path.write_text("\n".join([INTRODUCTION, *sections]))
+
+
+def section(title: str, content: dict[str, Any], *parts: str) -> str:
+    """A section with what it was measured on below its title."""
+    head = content["head"]
+    packages = ", ".join(f"{name} {version}" for name, version in head["packages"].items())
+    given = ", ".join(f"{name} {value}" for name, value in sorted(content["parameters"].items()))
+    where = (
+        f"{head['cpu']}, {head['cores']} processors, {head['memory_gb']} GB, {head['system']}, "
+        f"Python {head['python']}, Kafka {head['kafka']}; {packages}. Commit {head['commit']}, {head['at']}; {given}."
+    )
+    return "\n".join([f"## {title}\n", f"{where}\n", *parts])
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; numbers with thin thousands."""
+    lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", " ")
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _peers(content: dict[str, Any]) -> str:
+    results = content["results"]
+    names = list(dict.fromkeys(result["system"] for result in results))
+    speed = {name: [r for r in results if r["system"] == name and r["kind"] == "speed"] for name in names}
+    survival = {name: [r for r in results if r["system"] == name and r["kind"] == "survival"] for name in names}
+    measured = {name: [r for r in runs if "failed" not in r] for name, runs in speed.items()}
+    ours = _median(measured.get("tollbook", []), "events_per_s")
+    return section(
+        "Against its peers",
+        content,
+        PEERS,
+        table(
+            SPEED_COLUMNS,
+            (_speed_row(speed[name], measured[name], ours) for name in names if speed[name]),
+        ),
+        "\nCPU microseconds an event (equally CPU seconds per million), by process:\n",
+        table(("system", "process", "us/event"), _cpu_rows(measured)),
+        "\nAfter `kill -9` in the middle (every worker at once), with one event in a hundred sent twice:\n",
+        table(
+            ("system", "events", "lost", "doubled", "copies kept", "windows wrong", "alerts wrong", "alerts repeated"),
+            (_survival_row(runs[-1]) for runs in survival.values() if runs),
+        ),
+        "".join(_failures(results)),
+    )
+
+
+def _speed_row(runs: Results, measured: Results, ours: float) -> list[object]:
+    named = f"[{runs[0]['title']}]({_link(runs[0]['link'])}) {_versions(runs[0]['versions'])}".strip()
+    if not measured:
+        return [named, "failed", *[""] * 8]
+    rates = [run["events_per_s"] for run in measured]
+    return [
+        named,
+        round(median(rates)),
+        f"{spread(rates):.0%}",
+        f"{ours / median(rates):.2f}x" if ours else "",
+        f"{len(measured)} of {len(runs)}",
+        measured[0]["events"],
+        "exact" if all(map(_is_exact, measured)) else f"**wrong**: {_wrongs(measured)}",
+        round(median(sum(run["cpu_us_per_event"].values()) for run in measured), 1),
+        round(median(sum(run["peak_mb"].values()) for run in measured)),
+        _median(measured, "bytes_per_event"),
+    ]
+
+
+def _is_exact(run: dict[str, Any]) -> bool:
+    return not any(run[name] for name in WRONGS)
+
+
+def _wrongs(runs: Results) -> str:
+    worst = {name: max(run[name] for run in runs) for name in WRONGS}
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in worst.items() if count)
+
+
+def _cpu_rows(measured: dict[str, Results]) -> Iterable[list[object]]:
+    for name, runs in measured.items():
+        for process in runs[0]["cpu_us_per_event"] if runs else ():
+            yield [name, process, float(median(run["cpu_us_per_event"].get(process, 0.0) for run in runs))]
+
+
+def _survival_row(run: dict[str, Any]) -> list[object]:
+    if "failed" in run:
+        return [run["title"], "failed", *[""] * 6]
+    copies = f"{run['copies_kept']} of {run['sent_again']}"
+    wrongs = [run[name] for name in WRONGS[1:]]
+    return [run["title"], run["events"], run["lost"], run["doubled"], copies, *wrongs]
+
+
+def _failures(results: Results) -> Iterable[str]:
+    for result in results:
+        if "failed" in result:
+            reason = result["failed"].strip().splitlines()
+            yield f"\n{result['system']}, {result['kind']} run {result['run']}: {reason[0]} … {reason[-1]}\n"
+
+
+def _link(link: str) -> str:
+    return link if link.startswith("https:") else f"../{link}"
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _median(runs: Results, name: str) -> float:
+    return float(median(run[name] for run in runs)) if runs else 0.0
+
+
+RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {"peers": _peers}

@@ -1,0 +1,250 @@
+"""One run of one system over a preloaded topic: how fast, with what, and whether it was right."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clickhouse_connect.driver import Client
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # re-exported without saying so
+
+from benchmarks import check, figures, meter
+from benchmarks.stacks import WORKERS, Stack, copied, running, wait_until
+from benchmarks.systems import TOLLBOOK, System, python_of
+from benchmarks.template import ALERTS_TOPIC, BUDGET, Template, job_file
+from local import child_process
+from stream_processors import warehouse
+from stream_processors.landed import wait_landed
+from stream_processors.logs import LogReader
+
+FIRST_ROW_S, STALL_S, SETTLE_S, POLL_S = 120.0, 60.0, 60.0, 0.1
+MORE_S = 5.0  # after a kill: how long nothing may change before all is taken for landed
+NOT_IN_PEERS = (
+    *("cost_usd", "requests", "unpriced_requests", "booked_at", "price_version"),
+    *("src_offset", "src_entry", "src_epoch", "src_partition", "block_offset"),
+)
+
+
+@dataclass(slots=True)
+class Subject:
+    """A system at work on a stack: what it landed, and its processes."""
+
+    system: System
+    stack: Stack
+    client: Client
+    pids: Callable[[], dict[str, int]]
+    kill: Callable[[], None]  # -9, and start again what does not start itself
+
+    @property
+    def database(self) -> str:
+        return "tollbook" if self.system.name == TOLLBOOK else "bench"
+
+    def rows(self) -> int:
+        """Rows visible; for this system also those it rejected as duplicates."""
+        if self.database == "tollbook":
+            return self._number("SELECT sum(row_count + reject_count) FROM tollbook.blocks FINAL")
+        return self._number("SELECT count() FROM bench.usage")
+
+    def settled(self, events: int) -> bool:
+        """Whether the windows have counted all that was landed."""
+        if self.database == "tollbook":
+            return wait_landed(self.stack.settings, 0.0)
+        counted = "SELECT toInt64(min(n)) FROM (SELECT sum(requests) AS n FROM bench.windows FINAL GROUP BY scope_kind)"
+        return self._number(counted) >= events
+
+    def began_s(self) -> float:
+        """When the first row was made, for a system whose stages start one after the other; else now."""
+        if self.database == "tollbook":
+            return self._number("SELECT min(toUnixTimestamp64Micro(rated_at)) FROM tollbook.blocks") / 1e6
+        return time.time()
+
+    def alerts(self) -> list[tuple[str, int]]:
+        """Department and threshold of each alert that was sent."""
+        if self.database == "tollbook":
+            query = f"SELECT scope, threshold FROM tollbook.alert_entries WHERE budget_id = '{BUDGET}'"
+            return [(str(scope), int(threshold)) for scope, threshold in self.client.query(query).result_rows]
+        with LogReader(self.stack.settings.kafka) as reader:
+            records = [json.loads(message.value() or b"{}") for message in reader.read(ALERTS_TOPIC, 0, 0)]
+        return [(record["department"], record["threshold"]) for record in records]
+
+    def bytes_per_event(self) -> float:
+        """What a row takes on disk once parts are merged, its key and marks included."""
+        table = f"{self.database}.usage"
+        self.client.command(f"OPTIMIZE TABLE {table} FINAL", settings={"optimize_throw_if_noop": 0})
+        query = f"SELECT sum(bytes_on_disk) / sum(rows) FROM system.parts WHERE active AND database = '{self.database}'"
+        [[size]] = self.client.query(f"{query} AND table = 'usage'").result_rows
+        return round(float(size), 1)
+
+    def ids(self) -> list[str]:
+        """The id of every row."""
+        table = self.client.query_arrow(f"SELECT event_id FROM {self.database}.usage", use_strings=True)
+        return list(table.column("event_id").to_pylist())
+
+    def _number(self, query: str) -> int:
+        return int(self.client.query(query).result_rows[0][0])
+
+
+@contextmanager
+def at_work(system: System, made: Template, folder: Path) -> Iterator[Subject]:
+    """The system, started on a copy of the topic."""
+    state_dir = copied(made.state_dir, folder / "run")
+    start = _tollbook if system.name == TOLLBOOK else _peer
+    with start(system, made, state_dir) as subject:
+        yield subject
+
+
+@contextmanager
+def _tollbook(system: System, made: Template, state_dir: Path) -> Iterator[Subject]:
+    with running(state_dir, awaited=("clickhouse", "migrate")) as stack, warehouse.connect(stack.settings) as client:
+
+        def kill() -> None:
+            for name in WORKERS:
+                os.kill(stack.pids()[name], signal.SIGKILL)
+
+        yield Subject(system, stack, client, stack.pids, kill)
+
+
+@contextmanager
+def _peer(system: System, made: Template, state_dir: Path) -> Iterator[Subject]:
+    python = python_of(system)
+    with running(state_dir, without=WORKERS) as stack, warehouse.connect(stack.settings) as client:
+        _make_tables(client)
+        admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+        for made_topic in admin.create_topics([NewTopic(ALERTS_TOPIC, 1, 1)]).values():
+            made_topic.result(30)
+        told = job_file(made, stack, state_dir / "peer")
+        environment = _peer_environment(system, told)
+        children: list[subprocess.Popen[bytes]] = []
+        with (state_dir / "peer.log").open("ab") as log:
+
+            def start() -> None:
+                command = (str(python), str(system.folder / "main.py"))
+                children.append(child_process.start(command, environment, log))
+
+            def kill() -> None:
+                child_process.signal_group(children[-1].pid, signal.SIGKILL)
+                children[-1].wait()
+                start()
+
+            try:
+                start()
+                yield Subject(system, stack, client, lambda: stack.pids() | {system.name: children[-1].pid}, kill)
+            finally:
+                for child in children:
+                    if child.poll() is None:
+                        child_process.signal_group(child.pid, signal.SIGKILL)
+                        child.wait()
+
+
+def _peer_environment(system: System, told: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    shared = str(system.folder.parent)  # where job.py is
+    return kept | {"BENCH_JOB": str(told), "PYTHONPATH": shared, "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+
+
+def _make_tables(client: Client) -> None:
+    """The table that this system lands in, without what it adds to an event, and one for windows."""
+    client.command("CREATE DATABASE bench")
+    client.command("CREATE TABLE bench.usage AS tollbook.usage")
+    client.command("ALTER TABLE bench.usage DROP INDEX block_offset_range")
+    client.command(f"ALTER TABLE bench.usage {', '.join(f'DROP COLUMN {name}' for name in NOT_IN_PEERS)}")
+    client.command("ALTER TABLE bench.usage ADD COLUMN cost_pico Int64 CODEC(ZSTD(1))")
+    client.command(
+        "CREATE TABLE bench.windows (scope_kind LowCardinality(String), scope String, window_start_us Int64, "
+        "requests Int64, input_tokens Int64, output_tokens Int64, cost_pico Int64, version Int64) "
+        "ENGINE = ReplacingMergeTree(version) ORDER BY (scope_kind, scope, window_start_us)"
+    )
+
+
+def speed(system: System, made: Template, folder: Path) -> dict[str, Any]:
+    """From the first row visible to the last row and window; then what was landed is checked.
+
+    RuntimeError with the end of the system's log when nothing or not everything arrives.
+    """
+    with at_work(system, made, folder) as subject:
+        events = made.job.events
+        _await_rows(subject, 1, folder)
+        before, began, first = meter.use(subject.pids()), subject.began_s(), subject.rows()
+        counted = events - (0 if subject.database == "tollbook" else first)
+        _await_rows(subject, events, folder)
+        in_windows = _holds_within(lambda: subject.settled(events), SETTLE_S)
+        seconds = time.time() - began
+        after = meter.use(subject.pids())
+        return {
+            "events": events,
+            "seconds": round(seconds, 3),
+            "events_per_s": round(figures.rate(counted, seconds)),
+            "cpu_us_per_event": meter.cpu_per_million(before, after, counted),
+            "peak_mb": {name: use.peak_bytes >> 20 for name, use in after.items()},
+            "bytes_per_event": subject.bytes_per_event(),
+            "windows_in_time": in_windows,
+            **_rightness(subject, made),
+        }
+
+
+def survival(system: System, made: Template, folder: Path) -> dict[str, Any]:
+    """`kill -9` while events are landed, of a topic in which some events are sent twice; what the ledger then holds."""
+    with at_work(system, made, folder) as subject:
+        _await_rows(subject, made.job.events // 4, folder)
+        killed_at = subject.rows()
+        subject.kill()
+        distinct = len(set(made.ids))
+        _holds_within(lambda: subject.rows() >= distinct, 2 * STALL_S)
+        _quiet(subject)
+        return {
+            "events": made.job.events,
+            "killed_at": killed_at,
+            **asdict(check.ids(subject.ids(), made.ids)),
+            **_rightness(subject, made),
+        }
+
+
+def _rightness(subject: Subject, made: Template) -> dict[str, Any]:
+    rows = check.sums_of_rows(subject.client, subject.database)
+    windows = check.sums_of_windows(subject.client, subject.database)
+    expected = made.once.alerts(made.limit_pico)
+    sent = subject.alerts()
+    return {
+        "row_sums_wrong": check.wrong(rows, made.once, made.as_sent),
+        "windows_wrong": check.wrong(windows, made.once, made.as_sent),
+        "alerts_wrong": len(expected ^ set(sent)),
+        "alerts_repeated": len(sent) - len(set(sent)),
+    }
+
+
+def _await_rows(subject: Subject, count: int, folder: Path) -> None:
+    """Until so many rows are visible; RuntimeError when no new one came for long."""
+    seen, changed = 0, time.monotonic()
+    while seen < count:
+        now = subject.rows()
+        if now != seen:
+            seen, changed = now, time.monotonic()
+        elif time.monotonic() - changed > (STALL_S if seen else FIRST_ROW_S):
+            log = folder / "run/peer.log"
+            end = log.read_text(errors="replace")[-2000:] if log.exists() else f"logs in {folder / 'run/logs'}"
+            raise RuntimeError(f"{subject.system.name}: {seen} of {count} rows, then nothing: {end}")
+        time.sleep(POLL_S)
+
+
+def _quiet(subject: Subject) -> None:
+    """Until neither rows nor windows have changed for a while."""
+    seen, changed = (-1, -1), time.monotonic()
+    while time.monotonic() - changed < MORE_S:
+        now = (subject.rows(), hash(frozenset(check.sums_of_windows(subject.client, subject.database).items())))
+        if now != seen:
+            seen, changed = now, time.monotonic()
+        time.sleep(POLL_S)
+
+
+def _holds_within(holds: Callable[[], bool], timeout_s: float) -> bool:
+    try:
+        wait_until(holds, timeout_s, "")
+    except TimeoutError:
+        return False
+    return True
