@@ -41,8 +41,8 @@ docs: install ## Write docs/cli.md anew from the commands' own help
 faults: install ## The fault campaign: kills, outages and planted faults under load
 	$(BIN)/pytest -m campaign tests/faults $(ARGS)
 
-bench: install ## Measure the pipeline on this machine
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: install ## Measure this system and its peers; writes benchmarks/RESULTS.md (25 minutes; continues where it stopped)
+	$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 clean: ## Remove what make and the tools made here (not the ledger's state in .tollbook)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

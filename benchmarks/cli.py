@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from benchmarks import machine, report, runs, template
+from benchmarks import latency, machine, queries, rating, report, runs, stacks, steady, template
 from benchmarks.job import HOUR_US, HOURS, Job
 from benchmarks.store import Section
 from benchmarks.systems import TOLLBOOK, System, systems, versions
+from stream_processors import warehouse
 
 SEED = click.option("--seed", default=1, show_default=True, help="Decides every event.")
 CPUS = click.option("--cpus", default=2, show_default=True, type=click.IntRange(1), help="Everything is kept to these.")
@@ -84,8 +85,7 @@ def peers(folder: Path, events: int, rounds: int, names: tuple[str, ...], seed: 
             found = of(system, topic(system, duplicates), folder)
         except (RuntimeError, TimeoutError) as error:  # told in the table; the others still get their turn
             found = {"failed": str(error)}
-        click.echo(json.dumps(key | found))
-        section.add(**key, title=system.title, link=system.link, versions=_versions(system), **found)
+        _keep(section, key | {"title": system.title, "link": system.link, "versions": _versions(system)} | found)
 
     for number in range(rounds):
         for system in chosen:
@@ -110,3 +110,132 @@ def pace(folder: Path, events: int, seed: int) -> None:
     """
     [system] = _chosen((TOLLBOOK,))
     click.echo(json.dumps(runs.speed(system, template.make(folder, _job(seed, events)), folder)))
+
+
+RATE = click.option("--rate", default=5_000, show_default=True, type=click.IntRange(1), help="Events per second.")
+RATES = (0, 1_000, 10_000, 50_000)
+
+
+@main.command("latency")
+@click.option("--rate", "rates", multiple=True, default=RATES, show_default=True, type=click.IntRange(0))
+@click.option("--seconds", default=30.0, show_default=True, help="At each rate.")
+@SEED
+@CPUS
+@measuring
+def latency_command(folder: Path, rates: tuple[int, ...], seconds: float, seed: int) -> None:
+    """Time events to their alerts and to their rows, with nothing else going on and under traffic.
+
+    Example: python -m benchmarks latency --rate 0 --rate 10000 --seconds 60
+    """
+    section = Section("latency", machine.described(), {"seconds": seconds, "seed": seed})
+    missing = [each for each in rates if not section.has(rate=each)]
+    if not missing:
+        return
+    with stacks.running(folder / "latency") as stack:
+        budgets = folder / "budgets.toml"
+        budgets.write_text(latency.BUDGET)
+        stack.run("budgets", "apply", str(budgets))
+        for each in missing:
+            _keep(section, latency.measure(stack, each, seconds, seed + each))
+
+
+@main.command()
+@click.option("--seconds", default=30.0, show_default=True)
+@CPUS
+@measuring
+def idle(folder: Path, seconds: float) -> None:
+    """Measure what the stack (but Superset) uses while nothing comes.
+
+    Example: python -m benchmarks idle --seconds 60
+    """
+    section = Section("idle", machine.described(), {"seconds": seconds})
+    if not section.has(kind="idle"):
+        with stacks.running(folder / "idle") as stack:
+            _keep(section, {"kind": "idle"} | steady.idle(stack, seconds))
+
+
+@main.command()
+@click.option("--minutes", default=3.0, show_default=True, help="The target is about 20.")
+@RATE
+@SEED
+@CPUS
+@measuring
+def memory(folder: Path, minutes: float, rate: int, seed: int) -> None:
+    """Watch memory and CPU of each process over a steady run.
+
+    Example: python -m benchmarks memory --minutes 20
+    """
+    section = Section("memory", machine.described(), {"minutes": minutes, "rate": rate, "seed": seed})
+    if not section.has(rate=rate):
+        with stacks.running(folder / "memory") as stack:
+            _keep(section, steady.memory(stack, rate, minutes, seed))
+
+
+@main.command()
+@click.option("--rounds", default=2, show_default=True, type=click.IntRange(1), help="Kills of each worker.")
+@RATE
+@SEED
+@CPUS
+@measuring
+def recovery(folder: Path, rounds: int, rate: int, seed: int) -> None:
+    """Kill each worker under traffic and time until its partitions move again.
+
+    Example: python -m benchmarks recovery --rounds 5
+    """
+    section = Section("recovery", machine.described(), {"rate": rate, "seed": seed, "rounds": rounds})
+    if not section.has(round=rounds - 1):
+        with stacks.running(folder / "recovery") as stack:
+            for result in steady.recovery(stack, rate, rounds, seed):
+                _keep(section, result)
+
+
+@main.command("queries")
+@click.option("--rows", default=10_000_000, show_default=True, type=click.IntRange(1))
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Of each question.")
+@CPUS
+@measuring
+def queries_command(folder: Path, rows: int, repeats: int) -> None:
+    """Time the dashboard's questions on many rows.
+
+    Example: python -m benchmarks queries --rows 100000000
+    """
+    section = Section("queries", machine.described(), {"rows": rows, "repeats": repeats})
+    if section.has(rows=rows):
+        return
+    left_out = (*stacks.WORKERS, "kafka", "registry", "provision")
+    with stacks.running(folder / "queries", without=left_out) as stack, warehouse.connect(stack.settings) as client:
+        seconds = queries.fill(client, rows)
+        for result in queries.ask(client, repeats):
+            _keep(section, {"rows": rows, "fill_s": round(seconds, 1)} | result)
+
+
+@main.command("rating")
+@click.option("--events", default=300_000, show_default=True, type=click.IntRange(min=20_000))
+@SEED
+@CPUS
+@measuring
+def rating_command(folder: Path, events: int, seed: int) -> None:
+    """Time rating alone, against a loop over `genai-prices`.
+
+    Example: python -m benchmarks rating --events 1000000
+    """
+    section = Section("rating", machine.described(), {"events": events, "seed": seed})
+    if not section.has(events=events):
+        _keep(section, rating.measure(_job(seed, events)))
+
+
+def _keep(section: Section, result: dict[str, Any]) -> None:
+    click.echo(json.dumps(result))
+    section.add(**result)
+
+
+@main.command("all")
+@click.pass_context
+def everything(context: click.Context) -> None:
+    """Measure all of the above with their defaults: about 25 minutes.
+
+    Example: python -m benchmarks all
+    """
+    for command in (rating_command, idle, latency_command, recovery, memory, queries_command, peers):
+        click.echo(f"== {command.name}")
+        context.invoke(command)

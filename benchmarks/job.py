@@ -1,21 +1,20 @@
 """The job that every system gets: the events, their prices, the budgets, and what the totals must be.
 
-Totals come from the generator's own columns by integer arithmetic in numpy; nothing of the engine takes part but the
-price list, which `tests/unit/benchmarks` compares with `genai-prices` itself.
+Prices are asked of `genai-prices`, totals come from the generator's own columns by integer arithmetic in numpy: nothing
+of the engine takes part.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
-from schemas.arrow import TOKEN_CLASSES
-from stream_processors.core.price_book import PriceBook
-from stream_processors.core.rate_card import SCALE
+from genai_prices import Usage, calc_price
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -80,43 +79,65 @@ class Totals:
 
 
 Prices = Mapping[str, Mapping[str, list[Any]]]
+#: The token classes that the events have, and the whole that a part is charged within.
+CHARGED = {
+    "input_tokens": None,
+    "output_tokens": None,
+    "cache_read_tokens": "input_tokens",
+    "cache_write_tokens": "input_tokens",
+    "cache_write_1h_tokens": "cache_write_tokens",
+}
+_MANY, _HALF_HOURS = 100_000, 48
 
 
-def price_list(models: Iterable[tuple[str, str]], largest_input: int) -> Prices:
+def price_list(models: Iterable[tuple[str, str]], day: int) -> Prices:
     """What a token of each class adds to an event's cost, in whole pico-dollars, per `provider/model`.
 
-    `from_us` are the times of day (microseconds UTC) from which the row of `rates` of the same number holds; a row has
-    one signed number for each of TOKEN_CLASSES. Raises ValueError for a price that this form cannot say.
+    Asked of `genai-prices` itself for each half hour of `day` (microseconds UTC). `from_us` are the times of day
+    (microseconds) from which the row of `rates` of the same number holds; a row has one signed number for each class of
+    CHARGED. Raises ValueError for a price that this form cannot say.
     """
-    wanted = set(models)
     found: dict[str, dict[str, list[Any]]] = {}
-    for provider, model, tier, card in PriceBook.compiled().cards():
-        if tier != "default" or (provider, model) not in wanted:
-            continue
-        name = f"{provider}/{model}"
-        if len(card.days):
-            raise ValueError(f"{name}: its price changes on a date; choose another model")
-        eras = [era for era in card.eras[0] if era is not None]
-        if len(eras) != len(card.times) + 1 or any(bound <= largest_input for era in eras for bound in era.bounds):
-            raise ValueError(f"{name}: its price depends on more than class and time of day; choose another model")
-        rates = [[_whole(name, rate) for rate in era.rates[0].per_token] for era in eras]
-        found[name] = {"from_us": [0, *card.times.tolist()], "rates": rates}
-    missing = {f"{provider}/{model}" for provider, model in wanted} - found.keys()
-    if missing:
-        raise ValueError(f"no price for {sorted(missing)}")
+    for provider, model in models:
+        card: dict[str, list[Any]] = {"from_us": [], "rates": []}
+        for number in range(_HALF_HOURS):
+            at = number * (DAY_US // _HALF_HOURS)
+            rates = _rates(provider, model, day // DAY_US * DAY_US + at)
+            if not card["rates"] or card["rates"][-1] != rates:
+                card["from_us"].append(at)
+                card["rates"].append(rates)
+        found[f"{provider}/{model}"] = card
     return found
 
 
-def _whole(name: str, rate: int) -> int:
-    if rate % SCALE:
-        raise ValueError(f"{name}: {rate} / {SCALE} pico-dollars a token is no whole number")
-    return rate // SCALE
+def _rates(provider: str, model: str, at: int) -> list[int]:
+    moment = datetime.fromtimestamp(at // 1_000_000, UTC)
+
+    def pico(**counts: int) -> Decimal:
+        price = calc_price(Usage(**counts), model, provider_id=provider, genai_request_timestamp=moment)
+        return price.total_price.scaleb(12)
+
+    rates = []
+    for name, whole in CHARGED.items():
+        around = dict.fromkeys(_wholes(name), _MANY)
+        rate = (pico(**around, **{name: _MANY}) - (pico(**around) if whole else 0)) / _MANY
+        if rate != int(rate):
+            raise ValueError(f"{provider}/{model}: {name} costs {rate} pico-dollars, no whole number")
+        rates.append(int(rate))
+    return rates
+
+
+def _wholes(name: str) -> Iterator[str]:
+    whole = CHARGED[name]
+    if whole:
+        yield whole
+        yield from _wholes(whole)
 
 
 def costs(events: pa.RecordBatch, prices: Prices) -> Ints:
     """Pico-dollars of each event."""
     at = events.column("occurred_at").cast(pa.int64()).to_numpy() % DAY_US
-    counts = np.stack([events.column(name).to_numpy() for name in TOKEN_CLASSES], axis=1)
+    counts = np.stack([events.column(name).to_numpy() for name in CHARGED], axis=1)
     providers, models = (events.column(name) for name in ("provider", "model"))
     result = np.zeros(len(at), np.int64)
     for code, model in enumerate(models.dictionary.to_pylist()):

@@ -24,8 +24,6 @@ USED = FEATURES[:3] + FEATURES[5:]
 Ints = npt.NDArray[np.int64]
 _ERROR_SHARE, _REASONING_SHARE, _WRITE_SHARE, _LONG_LIVED_SHARE = 0.015, 0.8, 0.3, 0.1
 
-LARGEST_INPUT = max(workload.input_tokens[-1] for workload in WORKLOADS)
-
 
 def batches(job: Job) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.bool_]]]:
     """The events in the order they are sent, and which of them repeat an earlier one."""

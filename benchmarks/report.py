@@ -37,7 +37,8 @@ SPEED_COLUMNS = (
 
 def write(path: Path = RESULTS_MD) -> None:
     """Renders what has been measured so far."""
-    sections = [RENDERERS[name](section) for name, section in store.read().items() if name in RENDERERS]
+    measured = store.read()
+    sections = [render(measured[name]) for name, render in RENDERERS.items() if measured.get(name, {}).get("results")]
     path.write_text("\n".join([INTRODUCTION, *sections]))
 
 
@@ -154,4 +155,76 @@ def _median(runs: Results, name: str) -> float:
     return float(median(run[name] for run in runs)) if runs else 0.0
 
 
-RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {"peers": _peers}
+LATENCY = """\
+A probe is an event of its own user under a budget of one request. Milliseconds from the call that sends it until its
+alert is received from the topic, and until a query returns its row.
+"""
+
+
+def _latency(content: dict[str, Any]) -> str:
+    names = ("alert_p50_ms", "alert_p95_ms", "alert_p99_ms", "row_p50_ms", "row_p95_ms", "row_p99_ms")
+    results = sorted(content["results"], key=lambda each: int(each["rate"]))
+    rows = [
+        [each["rate"], each["rate_reached"], each["probes"], each["alerts"], each["rows"]]
+        + [each.get(name, "") for name in names]
+        for each in results
+    ]
+    columns = ("events/s", "reached", "probes", "alerts", "rows", *(name.replace("_", " ") for name in names))
+    return section("Event to alert, event to row", content, LATENCY, table(columns, rows))
+
+
+def _idle(content: dict[str, Any]) -> str:
+    [result] = content["results"]
+    rows = [*result["cpu_percent"].items(), ("together", result["total_percent"])]
+    return section(
+        "Idle", content, "CPU in percent of one core, while no event comes:\n", table(("process", "%"), rows)
+    )
+
+
+def _memory(content: dict[str, Any]) -> str:
+    [result] = content["results"]
+    rows = [
+        [name, result["cpu_us_per_event"].get(name, 0.0), end, f"{result['growth'].get(name, 0.0):+.1%}"]
+        for name, end in result["end_mb"].items()
+    ]
+    said = (
+        f"{result['minutes']} minutes at {result['rate_reached']} events/s; growth from the second tenth to the last:\n"
+    )
+    return section("A steady run", content, said, table(("process", "CPU us/event", "MB", "growth"), rows))
+
+
+def _recovery(content: dict[str, Any]) -> str:
+    rows = [[each["worker"], each["round"], float(each["seconds"])] for each in content["results"]]
+    said = "Seconds from `kill -9` under traffic until every partition of the worker moved again:\n"
+    return section("Recovery", content, said, table(("worker", "round", "s"), rows))
+
+
+def _queries(content: dict[str, Any]) -> str:
+    rows = [[each["chart"], each["p50_ms"], each["p95_ms"]] for each in content["results"]]
+    slowest = max(each["p95_ms"] for each in content["results"])
+    said = "The dashboard's questions over HTTP, its 30 days chosen out of 400, milliseconds:\n"
+    return section("Dashboard", content, said, table(("chart", "p50", "p95"), [*rows, ["slowest", "", slowest]]))
+
+
+def _rating(content: dict[str, Any]) -> str:
+    [result] = content["results"]
+    rows = [
+        ["decode, check, price, drop duplicates", result["stage_us"]],
+        ["price alone", result["price_us"]],
+        ["a loop over `genai-prices`", result["loop_us"]],
+    ]
+    said = (
+        f"Microseconds an event, one process, no broker; pricing is {result['times_faster']} times the loop's pace:\n"
+    )
+    return section("Rating alone", content, said, table(("what", "us/event"), rows))
+
+
+RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "peers": _peers,
+    "latency": _latency,
+    "recovery": _recovery,
+    "memory": _memory,
+    "idle": _idle,
+    "queries": _queries,
+    "rating": _rating,
+}

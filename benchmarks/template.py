@@ -7,12 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.job import ORGANIZATION, THRESHOLDS, Job, Prices, Totals, costs, price_list
-from benchmarks.load import DEPARTMENTS, LARGEST_INPUT, SOLD, batches
+from benchmarks.job import CHARGED, ORGANIZATION, THRESHOLDS, Job, Prices, Totals, costs, price_list
+from benchmarks.load import DEPARTMENTS, SOLD, batches
 from benchmarks.stacks import WORKERS, Stack, running
 from local.config import REPOSITORY
 from producers.client import Producer
-from schemas.arrow import TOKEN_CLASSES
 from schemas.money import usd_text
 
 BUDGET = "benchmark"
@@ -40,7 +39,7 @@ class Template:
 def make(folder: Path, job: Job) -> Template:
     """Preloads a new stack and stops it. Raises what the producer raises when an event is not delivered."""
     state_dir = folder / f"topic-{job.events}-{job.duplicates}"
-    prices = price_list([(model.provider, model.name) for model in SOLD], LARGEST_INPUT)
+    prices = price_list([(model.provider, model.name) for model in SOLD], job.start)
     made = Template(state_dir, job, prices, Totals(), Totals(), [])
     with running(state_dir, without=WORKERS) as stack:
         with Producer(stack.settings) as producer:
@@ -82,7 +81,7 @@ def job_file(made: Template, stack: Stack, state_dir: Path) -> Path:
         "alerts_topic": ALERTS_TOPIC,
         "state_dir": str(state_dir),
         "schema": json.loads((REPOSITORY / "schemas/avro/usage_event.v1.avsc").read_text()),
-        "classes": TOKEN_CLASSES,
+        "classes": list(CHARGED),
         "prices": made.prices,
         "limit_pico": made.limit_pico,
         "thresholds": THRESHOLDS,

@@ -8,10 +8,10 @@ from genai_prices import Usage, calc_price
 
 from benchmarks.check import differences, ids, wrong
 from benchmarks.job import HOUR_US, HOURS, Job, Totals, costs, price_list
-from benchmarks.load import DEPARTMENTS, LARGEST_INPUT, SOLD, batches
+from benchmarks.load import DEPARTMENTS, SOLD, batches
 
 JOB = Job(seed=7, events=45_000, start=1_760_000_400_000_000 // HOUR_US * HOUR_US, duplicates=0.02)
-PRICES = price_list([(model.provider, model.name) for model in SOLD], LARGEST_INPUT)
+PRICES = price_list([(model.provider, model.name) for model in SOLD], JOB.start)
 
 
 def test_prices_are_those_of_genai_prices() -> None:

@@ -1,0 +1,72 @@
+"""Rating alone, in one process and without a broker: records to priced rows, against a loop over `genai-prices`."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from genai_prices import Usage, calc_price
+
+from benchmarks.job import Job
+from benchmarks.load import batches
+from producers.batches import encode_batch
+from schemas.codec import avro_text
+from stream_processors.core.price_book import PriceBook
+from stream_processors.core.rating import RawBatch, rate
+from stream_processors.core.seen import Seen
+
+SCHEMA_ID = 1
+LOOP_EVENTS = 5_000  # the loop is slow; its time an event does not depend on how many
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Microseconds an event of the whole stage, of pricing alone, and of the loop."""
+    tables = [events for events, _ in batches(job)]
+    book, seen = PriceBook.compiled(), Seen()
+    raw = [_raw(events, number) for number, events in enumerate(tables)]
+
+    def stage() -> None:
+        for batch in raw:
+            rate(batch, lambda _: avro_text("usage_event.v1"), book, seen)
+
+    def pricing() -> None:
+        for events in tables:
+            book.price(events)
+
+    sample = tables[0].slice(0, LOOP_EVENTS).to_pylist()
+    loop_us = _us(lambda: _loop(sample), len(sample))
+    pricing()  # the cards of the models are compiled
+    price_us = _us(pricing, job.events)
+    return {
+        "events": job.events,
+        "stage_us": _us(stage, job.events),
+        "price_us": price_us,
+        "loop_us": loop_us,
+        "times_faster": round(loop_us / price_us),
+    }
+
+
+def _us(work: Callable[[], None], events: int) -> float:
+    began = time.perf_counter()
+    work()
+    return round((time.perf_counter() - began) / events * 1e6, 3)
+
+
+def _raw(events: pa.RecordBatch, number: int) -> RawBatch:
+    values = encode_batch(events, SCHEMA_ID)
+    offsets = np.arange(len(values), dtype=np.int64) + number * len(values)
+    booked = events.column("occurred_at").cast(pa.int64()).to_numpy() // 1000 + 1
+    return RawBatch(values, [None] * len(values), offsets, booked)
+
+
+def _loop(events: list[dict[str, Any]]) -> None:
+    """As the package's README calls it, an event at a time."""
+    for event in events:
+        usage = Usage(
+            input_tokens=event["input_tokens"],
+            output_tokens=event["output_tokens"],
+            cache_read_tokens=event["cache_read_tokens"],
+            cache_write_tokens=event["cache_write_tokens"],
+        )
+        calc_price(usage, event["model"], provider_id=event["provider"], genai_request_timestamp=event["occurred_at"])

@@ -1,0 +1,84 @@
+"""What the stack uses when nothing comes and when the same comes all the time, and how fast it is back after a kill."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import meter
+from benchmarks.figures import growth, rate
+from benchmarks.stacks import WORKERS, Stack, wait_until
+from benchmarks.traffic import events_appended, traffic
+from schemas.topics import BLOCKS, PARTIALS
+from stream_processors import warehouse
+from stream_processors.logs import LogReader
+
+SETTLE_S = 15.0  # after the start: what a start leaves to do is done
+SAMPLE_S = 1.0
+BACK_S = 90.0
+FEW_SAMPLES = 10
+
+
+def idle(stack: Stack, seconds: float) -> dict[str, Any]:
+    """CPU of each process when no event comes, in percent of one core."""
+    time.sleep(SETTLE_S)
+    before, began = meter.use(stack.pids()), time.monotonic()
+    time.sleep(seconds)
+    elapsed = time.monotonic() - began
+    used = {name: use.cpu_s - before[name].cpu_s for name, use in meter.use(stack.pids()).items()}
+    percents = {name: round(cpu_s / elapsed * 100, 2) for name, cpu_s in used.items()}
+    return {"seconds": round(elapsed, 1), "cpu_percent": percents, "total_percent": round(sum(percents.values()), 2)}
+
+
+def memory(stack: Stack, events_per_s: int, minutes: float, seed: int) -> dict[str, Any]:
+    """Resident memory and CPU of each process over a steady run."""
+    samples: dict[str, list[int]] = {}
+    with traffic(stack, events_per_s, minutes * 60, seed):
+        pids = stack.pids()
+        appended, before, began = events_appended(stack.settings), meter.use(pids), time.monotonic()
+        while time.monotonic() - began < minutes * 60:
+            for name, pid in pids.items():
+                samples.setdefault(name, []).append(meter.resident_bytes(pid))
+            time.sleep(SAMPLE_S)
+        after, elapsed = meter.use(pids), time.monotonic() - began
+        events = events_appended(stack.settings) - appended
+    return {
+        "minutes": round(elapsed / 60, 1),
+        "rate": events_per_s,
+        "rate_reached": round(rate(events, elapsed)),
+        "cpu_us_per_event": meter.cpu_per_million(before, after, max(1, events)),
+        "end_mb": {name: each[-1] >> 20 for name, each in samples.items()},
+        "growth": {name: round(growth(each), 4) for name, each in samples.items() if len(each) >= FEW_SAMPLES},
+    }
+
+
+def recovery(stack: Stack, events_per_s: int, rounds: int, seed: int) -> list[dict[str, Any]]:
+    """Seconds from `kill -9` of each worker until every one of its partitions has moved again, under traffic."""
+    found = []
+    with traffic(stack, events_per_s, rounds * len(WORKERS) * BACK_S, seed):
+        for number in range(rounds):
+            for name in WORKERS:
+                os.kill(stack.pids()[name], signal.SIGKILL)
+                killed_at = time.monotonic()
+                time.sleep(0.2)  # what was under way is appended
+                before = _progress(stack, name)
+                wait_until(lambda: _all_moved(before, _progress(stack, name)), BACK_S, f"{name} at work again")  # noqa: B023 - called before the next turn
+                found.append({"worker": name, "round": number, "seconds": round(time.monotonic() - killed_at, 2)})
+                time.sleep(SETTLE_S / 3)
+    return found
+
+
+def _all_moved(before: Mapping[int, int], now: Mapping[int, int]) -> bool:
+    return all(now[partition] > at for partition, at in before.items())
+
+
+def _progress(stack: Stack, worker: str) -> dict[int, int]:
+    """How far a worker has come in each partition: by what it appends, or has landed."""
+    settings = stack.settings
+    if worker == "sink":
+        query = "SELECT src_partition, max(block_offset) AS at FROM blocks GROUP BY src_partition"
+        return {row["src_partition"]: row["at"] for row in warehouse.ask(settings, query)}
+    topic = {"rating": BLOCKS, "windows": PARTIALS}[worker]
+    with LogReader(settings.kafka) as reader:
+        return {partition: reader.bounds(topic, partition)[1] for partition in range(settings.partitions)}
