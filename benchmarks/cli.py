@@ -118,7 +118,7 @@ RATES = (0, 1_000, 10_000, 50_000)
 
 @main.command("latency")
 @click.option("--rate", "rates", multiple=True, default=RATES, show_default=True, type=click.IntRange(0))
-@click.option("--seconds", default=30.0, show_default=True, help="At each rate.")
+@click.option("--seconds", default=20.0, show_default=True, help="At each rate.")
 @SEED
 @CPUS
 @measuring
@@ -155,7 +155,7 @@ def idle(folder: Path, seconds: float) -> None:
 
 
 @main.command()
-@click.option("--minutes", default=3.0, show_default=True, help="The target is about 20.")
+@click.option("--minutes", default=2.0, show_default=True, help="The target is about 20.")
 @RATE
 @SEED
 @CPUS
@@ -232,7 +232,7 @@ def _keep(section: Section, result: dict[str, Any]) -> None:
 @main.command("all")
 @click.pass_context
 def everything(context: click.Context) -> None:
-    """Measure all of the above with their defaults: about 25 minutes.
+    """Measure all of the above with their defaults: about half an hour.
 
     Example: python -m benchmarks all
     """

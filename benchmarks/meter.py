@@ -27,9 +27,8 @@ def resident_bytes(pid: int) -> int:
 
 def cpu_per_million(before: Mapping[str, Use], after: Mapping[str, Use], events: int) -> dict[str, float]:
     """CPU seconds per million events of each process between two moments; equally microseconds an event."""
-    return {
-        name: round((use.cpu_s - before[name].cpu_s) / events * 1e6, 3) for name, use in after.items() if name in before
-    }
+    none = Use(0.0, 0)  # of one that started in between
+    return {name: round((use.cpu_s - before.get(name, none).cpu_s) / events * 1e6, 3) for name, use in after.items()}
 
 
 def _family(pid: int) -> Use:

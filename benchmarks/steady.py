@@ -10,8 +10,9 @@ from benchmarks import meter
 from benchmarks.figures import growth, rate
 from benchmarks.stacks import WORKERS, Stack, wait_until
 from benchmarks.traffic import events_appended, traffic
-from schemas.topics import BLOCKS, PARTIALS
+from schemas.topics import BLOCKS
 from stream_processors import warehouse
+from stream_processors.lag import WINDOWS_GROUP, committed
 from stream_processors.logs import LogReader
 
 SETTLE_S = 15.0  # after the start: what a start leaves to do is done
@@ -74,11 +75,14 @@ def _all_moved(before: Mapping[int, int], now: Mapping[int, int]) -> bool:
 
 
 def _progress(stack: Stack, worker: str) -> dict[int, int]:
-    """How far a worker has come in each partition: by what it appends, or has landed."""
+    """How far a worker has come in each partition: what it has appended, committed or landed."""
     settings = stack.settings
     if worker == "sink":
         query = "SELECT src_partition, max(block_offset) AS at FROM blocks GROUP BY src_partition"
         return {row["src_partition"]: row["at"] for row in warehouse.ask(settings, query)}
-    topic = {"rating": BLOCKS, "windows": PARTIALS}[worker]
+    places = [(BLOCKS, partition) for partition in range(settings.partitions)]
+    if worker == "windows":
+        done = committed(settings.kafka, WINDOWS_GROUP, places)
+        return {partition: done[BLOCKS, partition] for _, partition in places}
     with LogReader(settings.kafka) as reader:
-        return {partition: reader.bounds(topic, partition)[1] for partition in range(settings.partitions)}
+        return {partition: reader.bounds(BLOCKS, partition)[1] for _, partition in places}
