@@ -1,6 +1,7 @@
 """One run of one system over a preloaded topic: how fast, with what, and whether it was right."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -40,6 +41,7 @@ class Subject:
     client: Client
     pids: Callable[[], dict[str, int]]
     kill: Callable[[], None]  # -9, and start again what does not start itself
+    ended: Callable[[], bool]  # whether it is gone by itself
 
     @property
     def database(self) -> str:
@@ -107,7 +109,7 @@ def _tollbook(system: System, made: Template, state_dir: Path) -> Iterator[Subje
             for name in WORKERS:
                 os.kill(stack.pids()[name], signal.SIGKILL)
 
-        yield Subject(system, stack, client, stack.pids, kill)
+        yield Subject(system, stack, client, stack.pids, kill, lambda: False)
 
 
 @contextmanager
@@ -115,9 +117,7 @@ def _peer(system: System, made: Template, state_dir: Path) -> Iterator[Subject]:
     python = python_of(system)
     with running(state_dir, without=WORKERS) as stack, warehouse.connect(stack.settings) as client:
         _make_tables(client)
-        admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
-        for made_topic in admin.create_topics([NewTopic(ALERTS_TOPIC, 1, 1)]).values():
-            made_topic.result(30)
+        _make_topic(stack)
         told = job_file(made, stack, state_dir / "peer")
         environment = _peer_environment(system, told)
         children: list[subprocess.Popen[bytes]] = []
@@ -134,7 +134,14 @@ def _peer(system: System, made: Template, state_dir: Path) -> Iterator[Subject]:
 
             try:
                 start()
-                yield Subject(system, stack, client, lambda: stack.pids() | {system.name: children[-1].pid}, kill)
+                yield Subject(
+                    system,
+                    stack,
+                    client,
+                    lambda: stack.pids() | {system.name: children[-1].pid},
+                    kill,
+                    lambda: children[-1].poll() is not None,
+                )
             finally:
                 for child in children:
                     if child.poll() is None:
@@ -146,6 +153,11 @@ def _peer_environment(system: System, told: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     shared = str(system.folder.parent)  # where job.py is
     return kept | {"BENCH_JOB": str(told), "PYTHONPATH": shared, "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+
+
+def _make_topic(stack: Stack) -> None:
+    admin = AdminClient({"bootstrap.servers": stack.settings.kafka}, logger=logging.getLogger("librdkafka"))
+    admin.create_topics([NewTopic(ALERTS_TOPIC, 1, 1)])[ALERTS_TOPIC].result(30)
 
 
 def _make_tables(client: Client) -> None:
@@ -172,6 +184,8 @@ def speed(system: System, made: Template, folder: Path) -> dict[str, Any]:
         _await_rows(subject, 1, folder)
         before, began, first = meter.use(subject.pids()), subject.began_s(), subject.rows()
         counted = events - (0 if subject.database == "tollbook" else first)
+        if not counted:
+            raise RuntimeError(f"{system.name}: all {events} rows became visible at once: give more events")
         _await_rows(subject, events, folder)
         in_windows = _holds_within(lambda: subject.settled(events), SETTLE_S)
         seconds = time.time() - began
@@ -226,7 +240,7 @@ def _await_rows(subject: Subject, count: int, folder: Path) -> None:
         now = subject.rows()
         if now != seen:
             seen, changed = now, time.monotonic()
-        elif time.monotonic() - changed > (STALL_S if seen else FIRST_ROW_S):
+        elif subject.ended() or time.monotonic() - changed > (STALL_S if seen else FIRST_ROW_S):
             log = folder / "run/peer.log"
             end = log.read_text(errors="replace")[-2000:] if log.exists() else f"logs in {folder / 'run/logs'}"
             raise RuntimeError(f"{subject.system.name}: {seen} of {count} rows, then nothing: {end}")

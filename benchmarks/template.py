@@ -41,7 +41,8 @@ def make(folder: Path, job: Job) -> Template:
     state_dir = folder / f"topic-{job.events}-{job.duplicates}"
     prices = price_list([(model.provider, model.name) for model in SOLD], job.start)
     made = Template(state_dir, job, prices, Totals(), Totals(), [])
-    with running(state_dir, without=WORKERS) as stack:
+    # ClickHouse begins empty in each run: a copy of its folder would be of links.
+    with running(state_dir, without=(*WORKERS, "clickhouse", "migrate")) as stack:
         with Producer(stack.settings) as producer:
             for events, repeated in batches(job):
                 producer.emit_batch(events)
