@@ -94,8 +94,9 @@ users = op.map("users", values, lambda each: by("user", each))
 hours = win.fold_window(
     "hours",
     op.merge("scopes", departments, users),
-    # A department's events come from several partitions, which are read a batch at a time.
-    win.EventClock(ts_getter=lambda value: value[0], wait_for_system_duration=timedelta(hours=1)),
+    # A department's events come from several partitions, of which a backlog is read in turn, a batch at a time: one may
+    # be as far ahead as the whole stretch of the events. With less, events are late and left out without a word.
+    win.EventClock(ts_getter=lambda value: value[0], wait_for_system_duration=timedelta(hours=7)),
     win.TumblingWindower(length=HOUR, align_to=ALIGN),
     lambda: [0, 0, 0, 0],
     fold,

@@ -82,8 +82,15 @@ def hours(events: pw.Table, kind: str) -> pw.Table:
 
 
 settings = {"bootstrap.servers": job.KAFKA, "group.id": job.GROUP, "auto.offset.reset": "earliest"}
-records = pw.io.kafka.read(settings, topic=job.TOPIC, format="raw", autocommit_duration_ms=1000, name="events")
-events = pw.unpack_col(records.select(rated=rate(pw.this.data)).rated, schema=Rated)
+records = pw.io.kafka.read(
+    settings,
+    topic=job.TOPIC,
+    format="raw",
+    autocommit_duration_ms=200,
+    max_backlog_size=20_000,  # else a backlog is one minibatch, and nothing is landed before all is computed
+    name="events",
+)
+events = pw.utils.col.unpack_col(records.select(rated=rate(pw.this.data)).rated, schema=Rated)
 pw.io.python.write(events.select(pw.this.row), UsageWriter("usage", job.USAGE_COLUMNS))
 for kind in ("department", "user"):
     pw.io.python.write(hours(events, kind), WindowWriter(kind))
