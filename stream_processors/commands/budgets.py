@@ -37,8 +37,8 @@ LIMIT 1 BY budget_id
 """
 LIMITS_OF = """
 SELECT budget_id, organization, scope_kind, scope, window_kind, window_start, window_end, unit, used, limit, remaining,
-    decision, as_of, window_end > now64(6) AS current
-FROM limits
+    decision, as_of, current, conditions, seconds_left, projected
+FROM budget_status
 WHERE scope_kind = {scope_kind:String} AND scope = {scope:String}
 ORDER BY organization, budget_id
 """
@@ -118,7 +118,8 @@ def list_budgets(as_json: bool) -> None:
 def limits(scope: str, as_json: bool) -> None:
     """Show what SCOPE (KIND:NAME) has used of each of its budgets, in every organization.
 
-    As of what has landed in ClickHouse. A record whose window is over stands for nothing used since.
+    As of what has landed in ClickHouse. A record whose window is over stands for nothing used since. What it comes to
+    at its end is what it would be at the pace of the window so far.
 
     Example: tollbook limits department:engineering
     """
@@ -133,9 +134,9 @@ def limits(scope: str, as_json: bool) -> None:
         click.echo(f"No budget has counted usage of {scope} yet.", err=True)
         return
     print_table(
-        ("organization", "budget", "window", "used", "limit", "remaining", "%", "decision"),
+        ("organization", "budget", "window", "used", "limit", "remaining", "%", "days left", "at its end", "decision"),
         [_limit_cells(row) for row in rows],
-        numbers=("used", "limit", "remaining", "%"),
+        numbers=("used", "limit", "remaining", "%", "days left", "at its end"),
     )
 
 
@@ -229,6 +230,8 @@ def _limit_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['limit']} {row['unit']}",
         row["remaining"],
         _percent(row),
+        f"{row['seconds_left'] / 86_400:.1f}",
+        row["projected"],
         row["decision"] if row["current"] else "allow",
     )
 

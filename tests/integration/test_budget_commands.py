@@ -275,11 +275,17 @@ def test_limits_tell_what_is_used(run: Callable[..., Any], still_settings: Setti
         record = limit_record(BUDGET, "acme", "department", scope, window, used, [], WINDOW.start)
         land(still_settings, record, offset)
 
+    before = time.time()
     [[limit]] = run("limits", "department:engineering")
+    past_s = [int(at - WINDOW.start // 1_000_000) for at in (before - 1, time.time() + 1)]
+    whole_s = (WINDOW.end - WINDOW.start) // 1_000_000
+    assert whole_s - past_s[1] <= limit["seconds_left"] <= whole_s - past_s[0]
+    dearest, cheapest = (150 * whole_s / max(past, 1) for past in past_s)
+    assert cheapest - 0.01 <= float(limit["projected"]) <= dearest + 0.01
     assert (limit["used"], limit["limit"], limit["remaining"]) == ("149.999999999999", "150.00", "0.000000000001")
     assert (limit["percent"], limit["current"], limit["decision"]) == ("99.9", True, "allow")
     [[ended]] = run("limits", "department:finance")
-    assert ended["current"] is False
+    assert (ended["current"], ended["seconds_left"], ended["projected"]) == (False, 0, "999")
     assert run("limits", "department:nobody") == [[]]
 
     [listed] = run("budgets", "list")

@@ -18,7 +18,8 @@ def other(ledger: Ledger, request: pytest.FixtureRequest) -> Settings:
 
 
 def test_ours_apply_once(other: Settings) -> None:
-    assert migrate(other) == ["0001_ledger", "0002_rollups", "0003_windows", "0004_conditions"]
+    ours = ["0001_ledger", "0002_rollups", "0003_windows", "0004_conditions", "0005_budget_status"]
+    assert migrate(other) == ours
     assert migrate(other) == []
 
 
