@@ -89,19 +89,19 @@ def process_table(config: Config, values: Mapping[str, str]) -> list[Process]:
             "rating",
             _module("stream_processors.app", "rating"),
             after=("provision",),
-            environment=ours,
+            environment=ours | _named("rating"),
         ),
         Process(
             "windows",
             _module("stream_processors.app", "windows"),
             after=("provision",),
-            environment=ours,
+            environment=ours | _named("windows"),
         ),
         Process(
             "sink",
             _module("stream_processors.sink"),
             after=("provision", "migrate"),
-            environment=ours,
+            environment=ours | _named("sink"),
         ),
         Process(
             "superset-provision",
@@ -131,6 +131,11 @@ def selected(table: list[Process], without: tuple[str, ...]) -> list[Process]:
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
     # -P: a folder of the user's that is called like one of our packages must not be taken for it.
     return (sys.executable, "-P", "-m", name, *arguments)
+
+
+def _named(worker: str) -> dict[str, str]:
+    """One worker of each kind runs here: restarted, it takes over from itself at once."""
+    return {"TOLLBOOK_INSTANCE": worker}
 
 
 def _pipeline_environment(config: Config, values: Mapping[str, str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     calendar: Path = Path("calendar.toml")
     partitions: int = 4
     replication: int = 1
+    instance: str = ""  # a worker's own name, the same after a restart: it finds its partitions again at once
     fault: str = ""  # a named fault point; only tests set it
 
     @classmethod

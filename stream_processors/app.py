@@ -44,6 +44,7 @@ def make_app(name: str, tracked: set[str], settings: Settings, **more: Any) -> S
         broker_rebalance_timeout=20.0,
         broker_request_timeout=20.0,
         broker_commit_interval=1.0,
+        consumer_group_instance_id=settings.instance or None,
         table_standby_replicas=0,
         stream_wait_empty=True,
         stream_recovery_delay=0.0,

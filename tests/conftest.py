@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from schemas.settings import Settings
 
 TESTS = Path(__file__).parent
+SLOWEST_FIRST = ("browser", "faults", "integration", "unit", "contract")
 PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET")
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 
@@ -23,9 +25,17 @@ Environment = dict[str, str]
 RunTollbook = Callable[..., subprocess.CompletedProcess[str]]
 
 
+# Run in the background of a shell, we and all we start would not hear Ctrl-C, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different, and none that an outgoing connection may take meanwhile."""
-    candidates = random.sample(range(20_000, 32_000), 1_000)
+    """Ports that nothing listens on, all different, and none that an outgoing connection may take meanwhile.
+
+    Each worker of a parallel run has a range of its own.
+    """
+    first = 20_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    candidates = random.sample(range(first, first + 2_000), 1_000)
     return list(islice(filter(_is_free, candidates), count))
 
 
@@ -102,6 +112,18 @@ def settings_of(stack: Environment) -> Settings:
     """The settings that the variables of a stack state."""
     values = {name.removeprefix("TOLLBOOK_").lower(): value for name, value in stack.items()}
     return Settings.model_validate({name: values[name] for name in Settings.model_fields if name in values})
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share parts are dealt out together to one worker of a parallel run."""
+    together = item.path.parent if item.path.with_name("conftest.py").exists() else item.path
+    item.add_marker(pytest.mark.xdist_group(str(together.relative_to(TESTS))))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left with them at the end; within a suite the order stays random."""
+    items.sort(key=lambda item: SLOWEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

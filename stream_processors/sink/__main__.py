@@ -25,7 +25,7 @@ def main() -> int:
     pa.set_cpu_count(1)
     settings = Settings()
     landing = Landing(Warehouse(settings), load_calendar(settings.calendar).zone)
-    sink = Sink(settings.kafka, landing, Registry(settings.registry), _report_ready)
+    sink = Sink(settings, landing, Registry(settings.registry), _report_ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sink.stop())
     try:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.registry import Registry, RegistryAwayError
+from schemas.settings import Settings
 from schemas.topics import BLOCKS
 from stream_processors import faults
 from stream_processors.core.chain import HoleError
@@ -21,9 +22,12 @@ from stream_processors.sink.landing import Batch, Landing, batch_of
 from stream_processors.sink.start import begin
 from stream_processors.sink.warehouse import AwayError, RefusedError
 
-ROWS_A_BATCH = 50_000
-BYTES_A_BATCH = 16 << 20  # encoded, as they came
-WINDOW_S = 0.25
+ROWS_A_BATCH = 100_000
+BYTES_A_BATCH = 24 << 20  # encoded, as they came
+# An insert costs as much as thousands of rows, and every part is merged again: when inserts take long (much usage, a
+# busy machine), rows are gathered for longer, so that a third of the time at most goes into inserting.
+SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 0.25, 2.0
+WINDOW_TO_INSERT = 2.0
 IDLE_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WRONG = (HoleError, ValueError, pa.ArrowInvalid)  # what a record itself can be guilty of
@@ -33,14 +37,15 @@ log = logging.getLogger("tollbook.sink")
 class Sink:
     """Reads, lands, commits. `run` returns after `stop`; KafkaException and RegistryAwayError end it."""
 
-    def __init__(self, kafka: str, landing: Landing, registry: Registry, ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, landing: Landing, registry: Registry, ready: Callable[[], None]) -> None:
         self._landing, self._registry, self._ready = landing, registry, ready
-        self._alarm = Alarm(kafka, registry)
-        self._reader = LogReader(kafka)
-        self._group = Group(kafka)
+        self._alarm = Alarm(settings.kafka, registry)
+        self._reader = LogReader(settings.kafka)
+        self._group = Group(settings.kafka, settings.instance)
         self._begun = 0  # the ownership that has been begun
         self._stopping = False
         self._due: float | None = None  # when what is pending must be inserted, monotonic seconds
+        self._window_s = SHORTEST_WINDOW_S
 
     def stop(self) -> None:
         """Ends `run` after the insert that is under way."""
@@ -95,7 +100,7 @@ class Sink:
         if error is not None:
             self._on_error(feed, error)
         elif feed is not None and not feed.halted and self._begun == self._group.ownership:
-            self._due = self._due or time.monotonic() + WINDOW_S
+            self._due = self._due or time.monotonic() + self._window_s
             try:
                 feed.take(message)
             except WRONG as wrong:
@@ -121,13 +126,15 @@ class Sink:
 
     def _flush(self) -> None:
         self._due = None
-        ownership = self._group.ownership
+        started, ownership = time.monotonic(), self._group.ownership
         self._flush_blocks()
         for topic in INSERTS:
             if ownership == self._group.ownership and not self._stopping:
                 self._flush_entries(topic)
         if ownership == self._group.ownership:
             self._group.commit((feed, *feed.settled()) for feed in self._group.live() if not feed.pending)
+        window_s = WINDOW_TO_INSERT * (time.monotonic() - started)
+        self._window_s = min(max(window_s, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
 
     def _flush_blocks(self) -> None:
         feeds = [feed for feed in self._block_feeds() if feed.pending]

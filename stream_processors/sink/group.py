@@ -41,14 +41,16 @@ class Group:
     """The consumer and the feeds of the partitions it has been given. Methods raise KafkaException.
 
     `ownership` counts rebalances: work begun under an older one is dropped, nothing of it is committed but perhaps a
-    plan, which the next owner reads. `delivery` counts what was asked to be read: messages of an older one come again.
+    plan, which the next owner reads. An `instance` that comes back under its name is given the same partitions at
+    once, without a wait for the session of its predecessor to end. `delivery` counts what was asked to be read: messages of an older one come again.
     """
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, kafka: str, instance: str) -> None:
         self.feeds: dict[tuple[str, int], Feed] = {}
         self.ownership = 0
         self.delivery = 0
-        self._consumer = Consumer(CONSUMER | {"bootstrap.servers": kafka})
+        named = {"group.instance.id": instance} if instance else {}
+        self._consumer = Consumer(CONSUMER | {"bootstrap.servers": kafka} | named)
 
     def join(self) -> None:
         self._consumer.subscribe(TOPICS, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke)
