@@ -41,8 +41,9 @@ class Group:
     """The consumer and the feeds of the partitions it has been given. Methods raise KafkaException.
 
     `ownership` counts rebalances: work begun under an older one is dropped, nothing of it is committed but perhaps a
-    plan, which the next owner reads. An `instance` that comes back under its name is given the same partitions at
-    once, without a wait for the session of its predecessor to end. `delivery` counts what was asked to be read: messages of an older one come again.
+    plan, which the next owner reads. `delivery` counts what was asked to be read: messages of an older one come
+    again. An `instance` that comes back under its name is given its partitions at once: the group does not wait for
+    its old session to end.
     """
 
     def __init__(self, kafka: str, instance: str) -> None:
