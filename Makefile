@@ -25,7 +25,7 @@ demo: install ## Start everything, replay a working day, prove the numbers, show
 	$(BIN)/tollbook demo $(ARGS)
 
 test: install ## Every test but the fault campaign, on the real parts
-	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not campaign" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not campaign" $(ARGS)
 
 test-fast: install ## Unit and contract tests: under a minute, nothing is started
 	$(BIN)/pytest tests/unit tests/contract $(ARGS)

@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from schemas.settings import Settings
 
@@ -114,10 +116,16 @@ def settings_of(stack: Environment) -> Settings:
     return Settings.model_validate({name: values[name] for name in Settings.model_fields if name in values})
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share parts are dealt out together to one worker of a parallel run."""
-    together = item.path.parent if item.path.with_name("conftest.py").exists() else item.path
-    item.add_marker(pytest.mark.xdist_group(str(together.relative_to(TESTS))))
+class PartsScheduling(LoadScopeScheduling):
+    """Deals the tests that share parts (those of a file, or of a folder with a `conftest.py`) to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = TESTS.parent / nodeid.split("::")[0]
+        return str(path.parent if path.with_name("conftest.py").exists() else path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PartsScheduling:
+    return PartsScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)
