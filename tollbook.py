@@ -24,6 +24,7 @@ COMMANDS = {
     "limits": ("stream_processors.commands.budgets", "Show what a scope has used and what is left."),
     "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
     "prices": ("stream_processors.commands.prices", "Show, apply and compare prices."),
+    "directory": ("stream_processors.commands.directory", "Apply and show who belongs where."),
     "rejected": ("stream_processors.commands.query", "List what was rejected, with its reason and bytes."),
     "explain": ("stream_processors.commands.query", "Tell where an event is, at each stage."),
 }

@@ -39,6 +39,7 @@ class BlockHeader:
     price_version: str
     booked_until: int  # append time of the last offset, microseconds UTC: the clock of the chain, never going back
     rated_at: int  # microseconds UTC, for latency figures only
+    directory_version: int = 0  # of `usage.directory`; 0: nobody is in it
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(asdict(self))

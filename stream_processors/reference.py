@@ -6,8 +6,9 @@ fractions (`reference_prices.py`). Slow and plain on purpose: `tollbook audit --
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -44,6 +45,8 @@ PARTS = (
 )
 
 Event = Mapping[str, Any]
+#: By organization and user: (since when, in microseconds; an entry of `usage.directory`), oldest first.
+People = Mapping[tuple[str, str], list[tuple[int, Mapping[str, str]]]]
 
 
 class RejectedError(Exception):
@@ -76,14 +79,15 @@ class Partition:
         self._schema_of = schema_of
         self._seen: dict[bytes, tuple[bytes, int]] = {}
 
-    def judge(self, value: bytes, booked_us: int, overrides: Overrides = ()) -> Verdict:
-        """The verdict on a record appended at `booked_us` (microseconds UTC), priced with these `overrides`.
+    def judge(self, value: bytes, booked_us: int, overrides: Overrides = (), people: People | None = None) -> Verdict:
+        """The verdict on a record appended at `booked_us` (microseconds UTC), by these `overrides` and `people`.
 
         What `schema_of` raises goes through.
         """
         try:
             event = read_event(value, self._schema_of)
             check_event(event, booked_us)
+            event |= _belonging(event, people or {})
             cost_pico = _price(event, overrides)
         except RejectedError as error:
             return Verdict(None, error.reason)
@@ -184,3 +188,26 @@ def _price(event: Event, overrides: Overrides) -> int | None:
     pico = price_pico(event, overrides)
     _require(pico is None or pico <= INT64_MAX, "too_large", "cost_pico")
     return pico
+
+
+def _belonging(event: Event, people: People) -> dict[str, str]:
+    """What the event leaves out and the directory knows, as of when it occurred."""
+    entries = people.get((event["organization"], event["user"]), [])
+    held = [entry for since, entry in entries if since <= event["occurred_at"]]
+    names = ("business_unit", "cost_center", "department", "team")
+    return {name: held[-1].get(name, "") for name in names if held and not event[name]}
+
+
+def people_of(records: Iterable[bytes], version: int) -> People:
+    """What the records of `usage.directory` (in the order of the topic) say as of a version."""
+    people = {}
+    for record in map(json.loads, records):
+        said = [revision["person"] for revision in record["revisions"] if revision["version"] <= version]
+        for person in said[-1:]:
+            entries = [(_micros(entry["from"]), entry) for entry in person["entries"]]
+            people[person["organization"], person["user"]] = sorted(entries, key=lambda entry: entry[0])
+    return people
+
+
+def _micros(text: str) -> int:
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -17,16 +17,18 @@ from schemas.block import HEADER, BlockHeader, decode_block
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import ALERTS, BLOCKS, EVENTS, REJECTED
+from schemas.topics import ALERTS, BLOCKS, DIRECTORY, EVENTS, REJECTED
 from stream_processors import append, faults
 from stream_processors.core.blocks import Piece, pieces
 from stream_processors.core.chain import Chain
+from stream_processors.core.directory_forms import History, directory_of
 from stream_processors.core.rating import Rated, RawBatch, rate
 from stream_processors.core.seen import Seen
 from stream_processors.core.unpriced import unpriced_alert, unpriced_models
 from stream_processors.logs import LogReader, header_of, topic_id
 from stream_processors.price_log import follow_prices
 from stream_processors.transport import Batch, SequencedApp
+from stream_processors.versioned_log import Follower
 
 log = logging.getLogger("tollbook.rating")
 
@@ -43,6 +45,7 @@ class Partition:
     seen: Seen | None = None  # rebuilt by the first turn
     booked_until: int = 0
     price_version: str = ""  # of the batch that is being appended
+    directory_version: int = 0  # likewise
     pending: asyncio.Task[None] | None = None
 
 
@@ -56,6 +59,7 @@ class Rating:
         self._rejected_id = self._registry.schema_id(REJECTED)
         self._alert_id = self._registry.schema_id(ALERTS)
         self._prices = follow_prices(settings.kafka)
+        self._directory = Follower(settings.kafka, DIRECTORY, History, directory_of)
         self._unpriced: set[str] = set()  # alerts that were raised
         self._partitions: dict[int, Partition] = {}
         self._epoch = topic_id(settings.kafka, EVENTS)
@@ -119,7 +123,8 @@ class Rating:
             np.fromiter((record.timestamp for record in records), np.int64, len(records)),
         )
         book = self._prices.state  # one for the whole batch: a block names the version that priced it
-        rated = rate(raw, self._registry.schema_text, book, partition.seen)
+        directory = self._directory.state
+        rated = rate(raw, self._registry.schema_text, book, partition.seen, directory)
         if faults.reached("rating.drop_row"):
             rated = Rated(rated.rows.slice(1), rated.rejects)
         gap = await self._gap(batch)
@@ -128,7 +133,7 @@ class Rating:
             await partition.pending
         booked_until = max(partition.booked_until, int(raw.booked_ms[-1]) * 1000)
         partition.booked_until = booked_until
-        partition.price_version = book.version
+        partition.price_version, partition.directory_version = book.version, directory.version
         partition.pending = asyncio.create_task(self._append(batch, partition, cut, gap, booked_until))
         partition.pending.add_done_callback(self._stop_on_failure)
 
@@ -158,6 +163,7 @@ class Rating:
                 marker_count=piece.last_offset - piece.first_offset + 1 - counted - lost,
                 gap_count=lost,
                 price_version=partition.price_version,
+                directory_version=partition.directory_version,
                 booked_until=booked_until,
                 rated_at=time.time_ns() // 1000,
             )

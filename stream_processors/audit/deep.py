@@ -11,14 +11,14 @@ from confluent_kafka import Message
 from schemas.money import to_pico
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import EVENTS, PRICES
+from schemas.topics import DIRECTORY, EVENTS, PRICES
 from stream_processors.audit.compare import instant_text, scope_text
 from stream_processors.audit.conservation import Landed
 from stream_processors.audit.model import Check, Difference, Value
 from stream_processors.audit.queries import Ledger
 from stream_processors.logs import LogReader
-from stream_processors.reference import COLUMNS, Partition, Verdict
-from stream_processors.reference_prices import Overrides, overrides_of
+from stream_processors.reference import COLUMNS, Partition, Verdict, people_of
+from stream_processors.reference_prices import overrides_of
 
 CHUNK = 50_000  # offsets compared at a time
 REPEATS = ("duplicate", "conflict")
@@ -36,7 +36,8 @@ def check_deep(
     """
     check = Check("deep")
     skipped = 0
-    prices = Prices(settings.kafka)
+    overrides = Configured(settings.kafka, PRICES, overrides_of)
+    people = Configured(settings.kafka, DIRECTORY, people_of)
     with LogReader(settings.kafka) as reader, closing(Registry(settings.registry)) as registry:
         for part in landed.values():
             if part.src_epoch != epoch:
@@ -45,16 +46,18 @@ def check_deep(
             start, _ = reader.bounds(EVENTS, part.src_partition)
             skipped += start
             judge = Partition(registry.schema_text)
-            priced_by = block_prices(ledger, part)
+            versions_of = block_versions(ledger, part)
             for messages, first, last in chunks(
                 reader.read(EVENTS, part.src_partition, start), start, part.last_offset
             ):
-                verdicts = {
-                    m.offset() or 0: judge.judge(
-                        m.value() or b"", m.timestamp()[1] * 1000, prices.at(priced_by(m.offset() or 0))
+                verdicts = {}
+                for message in messages:
+                    offset = message.offset() or 0
+                    prices, directory = versions_of(offset)
+                    booked_us = message.timestamp()[1] * 1000
+                    verdicts[offset] = judge.judge(
+                        message.value() or b"", booked_us, overrides.at(prices), people.at(directory)
                     )
-                    for m in messages
-                }
                 _compare(ledger, check, part, range(first, last + 1), verdicts)
                 progress(len(verdicts))
     if skipped:
@@ -62,33 +65,34 @@ def check_deep(
     return check
 
 
-class Prices:
-    """The price overrides of each version, as `usage.prices` holds them."""
+class Configured:
+    """What a topic of dated histories says as of each version."""
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, kafka: str, topic: str, of: Callable[[list[bytes], int], Any]) -> None:
         with LogReader(kafka) as reader:
-            start, _ = reader.bounds(PRICES, 0)
-            self._records = [message.value() or b"" for message in reader.read(PRICES, 0, start)]
-        self._known: dict[int, Overrides] = {0: ()}
+            start, _ = reader.bounds(topic, 0)
+            self._records = [message.value() or b"" for message in reader.read(topic, 0, start)]
+        self._of = of
+        self._known: dict[int, Any] = {}
 
-    def at(self, price_version: str) -> Overrides:
-        """The overrides that a price version names."""
-        _, _, number = price_version.partition(" + overrides ")
-        version = int(number or 0)
+    def at(self, version: int) -> Any:
+        """As the reference takes it."""
         if version not in self._known:
-            self._known[version] = overrides_of(self._records, version)
+            self._known[version] = self._of(self._records, version)
         return self._known[version]
 
 
-def block_prices(ledger: Ledger, part: Landed) -> Callable[[int], str]:
-    """Tells for an offset which price version its block names."""
-    rows = ledger.ask("block_prices", {"partition": part.src_partition, "epoch": part.src_epoch})
+def block_versions(ledger: Ledger, part: Landed) -> Callable[[int], tuple[int, int]]:
+    """Tells for an offset which versions of price overrides and directory its block names."""
+    rows = ledger.ask("block_versions", {"partition": part.src_partition, "epoch": part.src_epoch})
     lasts = [row["last_offset"] for row in rows]
-    versions = [row["price_version"] for row in rows]
+    versions = [
+        (int(row["price_version"].partition(" + overrides ")[2] or 0), row["directory_version"]) for row in rows
+    ]
 
-    def version_of(offset: int) -> str:
+    def version_of(offset: int) -> tuple[int, int]:
         place = bisect_left(lasts, offset)
-        return versions[place] if place < len(versions) else ""
+        return versions[place] if place < len(versions) else (0, 0)
 
     return version_of
 

@@ -11,6 +11,7 @@ import xxhash
 from schemas.arrow import EVENT_COLUMNS, MICROS, REJECT_ROWS, USAGE_ROWS
 from schemas.codec import FRAME
 from stream_processors.core.decode import decode_batch
+from stream_processors.core.directory import NOBODY, Directory
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.seen import CONFLICT, DUPLICATE, Seen, identities
 from stream_processors.core.validate import breaches
@@ -45,8 +46,10 @@ class _Reject:
     identity: tuple[str, str, str] = ("", "", "")
 
 
-def rate(batch: RawBatch, schema_of: Callable[[int], str | None], book: PriceBook, seen: Seen) -> Rated:
-    """Decodes, validates, prices and deduplicates a batch; `seen` takes in what became a row.
+def rate(
+    batch: RawBatch, schema_of: Callable[[int], str | None], book: PriceBook, seen: Seen, directory: Directory = NOBODY
+) -> Rated:
+    """Decodes, validates, completes, prices and deduplicates a batch; `seen` takes in what became a row.
 
     What `schema_of` raises goes through; `seen` is unchanged then. An event is priced before it is looked up among
     those seen, so that a rejected one never stands in the way of its repair.
@@ -60,6 +63,7 @@ def rate(batch: RawBatch, schema_of: Callable[[int], str | None], book: PriceBoo
         for row, (reason, detail) in broken.items()
     ]
     events, positions = _without(decoded.events, decoded.positions, list(broken))
+    events = directory.fill(events)
 
     cost, priced = book.price(events)
     too_large = np.flatnonzero(priced & (cost < 0)).tolist()

@@ -37,6 +37,7 @@ def block_rows(blocks: Sequence[Block], landed_at: int) -> pa.RecordBatch:
         "block_offset": pa.array([block.offset for block in blocks], pa.int64()),
         **{name: pa.array([getattr(header, name) for header in headers], pa.int64()) for name in plain},
         "price_version": pa.array([header.price_version for header in headers], pa.string()),
+        "directory_version": pa.array([header.directory_version for header in headers], pa.int64()),
         "booked_until": pa.array([header.booked_until for header in headers], MICROS),
         "rated_at": pa.array([header.rated_at for header in headers], MICROS),
         "landed_at": pa.array([landed_at] * len(blocks), MICROS),

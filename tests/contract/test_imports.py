@@ -18,7 +18,7 @@ MAY_IMPORT = {
 }
 # What core/ may use: values in, values out. Neither files, sockets, processes nor a clock.
 CORE_MAY_IMPORT = {
-    *("bisect", "collections", "dataclasses", "decimal", "enum", "fractions", "functools", "hashlib", "heapq"),
+    *("bisect", "collections", "csv", "dataclasses", "decimal", "enum", "fractions", "functools", "hashlib", "heapq"),
     *("itertools", "json", "math", "operator", "re", "struct", "tomllib", "typing", "zoneinfo", "datetime"),
     "importlib.metadata",  # the version of the price data, which is part of a price's name
     *("numpy", "pyarrow", "orjson", "xxhash", "fastavro", "pyruhvro", "genai_prices", "pydantic", "zlib"),

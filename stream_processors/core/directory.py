@@ -1,0 +1,121 @@
+"""The directory: which unit, centre, department and team a person belonged to at an instant.
+
+Fills in what events leave out, as of `occurred_at`, whole batches at a time. A reorganisation is a later entry, so it
+does not rewrite the past.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Annotated, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from stream_processors.core.overrides import instant_us
+
+#: What an entry may fill in, in the order of an event's columns.
+FILLED = ("business_unit", "cost_center", "department", "team")
+Places = npt.NDArray[np.int64]
+
+
+class Entry(BaseModel):
+    """Where a person belongs from `start` on, until the next entry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    start: Annotated[AwareDatetime, Field(alias="from")]
+    business_unit: str = ""
+    cost_center: str = ""
+    department: str = ""
+    team: str = ""
+    display_name: str = ""
+
+
+class Person(BaseModel):
+    """A user id (hashed, where events hash it) of an organization, and its dated entries, oldest first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    organization: Annotated[str, Field(min_length=1, max_length=128)]
+    user: Annotated[str, Field(min_length=1)]
+    entries: tuple[Entry, ...]  # none: removed
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        starts = [entry.start for entry in self.entries]
+        for before, after in pairwise(starts):
+            if before >= after:
+                raise ValueError(f"from = {after.isoformat()}: must be after {before.isoformat()}, the entry before it")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Of its record in `usage.directory`, as of an event in `usage.events`."""
+        return f"{self.organization}/{self.user}"
+
+
+class Directory:
+    """Everybody's entries as arrays. `version` names which applied state it is."""
+
+    def __init__(self, people: Iterable[Person], version: int) -> None:
+        self.version = version
+        held = [person for person in people if person.entries]
+        entries = [entry for person in held for entry in person.entries]
+        self._number = {(person.organization, person.user): place for place, person in enumerate(held)}
+        self._counts = np.array([len(person.entries) for person in held], np.int64)
+        self._first = np.cumsum(self._counts) - self._counts
+        self._starts = np.array([instant_us(entry.start) for entry in entries], np.int64)
+        self._names = {name: np.array([getattr(entry, name) for entry in entries], object) for name in FILLED}
+
+    def fill(self, events: pa.RecordBatch) -> pa.RecordBatch:
+        """The events (EVENT_COLUMNS) with what they lack of FILLED, where the directory has it."""
+        if not self._number or not events.num_rows:
+            return events
+        at = events.column("occurred_at").view(pa.int64()).to_numpy()
+        entry = self._entries(self._people(events), at)
+        if not (entry >= 0).any():
+            return events
+        columns = dict(zip(events.schema.names, events.columns, strict=True))
+        columns |= {name: self._filled(columns[name], name, entry) for name in FILLED}
+        return pa.RecordBatch.from_arrays(list(columns.values()), schema=events.schema)
+
+    def _people(self, events: pa.RecordBatch) -> Places:
+        """The number of each row's person; -1: not in the directory."""
+        organization, user = events.column("organization"), events.column("user")
+        organizations, users = organization.dictionary.to_pylist(), user.dictionary.to_pylist()
+        codes = organization.indices.to_numpy().astype(np.int64) * len(users) + user.indices.to_numpy()
+        distinct, which = np.unique(codes, return_inverse=True)
+        pairs = (divmod(code, len(users)) for code in distinct.tolist())
+        numbers = [self._number.get((organizations[one], users[two]), -1) for one, two in pairs]
+        found: Places = np.array(numbers, np.int64)[which]
+        return found
+
+    def _entries(self, people: Places, at: Places) -> Places:
+        """The entry that holds for each row; -1: none, or not yet."""
+        held = np.full(len(people), -1, np.int64)
+        known = np.flatnonzero(people >= 0)
+        for nth in range(int(self._counts.max(initial=0))):
+            known = known[self._counts[people[known]] > nth]
+            place = self._first[people[known]] + nth
+            begun = self._starts[place] <= at[known]
+            held[known[begun]] = place[begun]
+        return held
+
+    def _filled(self, column: pa.DictionaryArray, name: str, entry: Places) -> pa.DictionaryArray:
+        names = column.dictionary.to_pylist()
+        codes = column.indices.to_numpy().astype(np.int32)
+        empty = np.array([not value for value in names], bool)
+        lacking = np.flatnonzero(empty[codes] & (entry >= 0)) if empty.any() else np.empty(0, np.int64)
+        if not len(lacking):
+            return column
+        code_of = {value: code for code, value in enumerate(names)}
+        distinct, which = np.unique(entry[lacking], return_inverse=True)
+        said = [code_of.setdefault(value, len(code_of)) for value in self._names[name][distinct].tolist()]
+        codes = codes.copy()
+        codes[lacking] = np.array(said, np.int32)[which]
+        return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(code_of), pa.string()))
+
+
+NOBODY = Directory((), 0)
