@@ -83,8 +83,8 @@ def peers(folder: Path, events: int, rounds: int, names: tuple[str, ...], seed: 
             return
         try:
             found = of(system, topic(system, duplicates), folder)
-        except (RuntimeError, TimeoutError) as error:  # told in the table; the others still get their turn
-            found = {"failed": str(error)}
+        except Exception as error:  # told in the table; the others still get their turn
+            found = {"failed": f"{type(error).__name__}: {error}"}
         _keep(section, key | {"title": system.title, "link": system.link, "versions": _versions(system)} | found)
 
     for number in range(rounds):
@@ -236,6 +236,13 @@ def everything(context: click.Context) -> None:
 
     Example: python -m benchmarks all
     """
-    for command in (rating_command, idle, latency_command, recovery, memory, queries_command, peers):
+    failed = []
+    for command in (rating_command, peers, idle, latency_command, recovery, memory, queries_command):
         click.echo(f"== {command.name}")
-        context.invoke(command)
+        try:
+            context.invoke(command)
+        except Exception as error:  # told at the end: the others still get their turn
+            click.echo(f"{command.name}: {error!r}", err=True)
+            failed.append(command.name)
+    if failed:
+        raise click.ClickException(f"not measured: {', '.join(map(str, failed))}; the same command tries them again")

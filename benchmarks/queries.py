@@ -30,7 +30,7 @@ def fill(client: Client, rows: int) -> float:
     """Inserts rows into `usage` (and by its views into the rollups); the seconds it took."""
     began = time.monotonic()
     for first in range(0, rows, CHUNK_ROWS):
-        client.command(_ROWS, parameters={"first": first, "count": min(CHUNK_ROWS, rows - first), "days": DAYS})
+        client.command(_ROWS.format(first=first, count=min(CHUNK_ROWS, rows - first), days=DAYS))
     return time.monotonic() - began
 
 
@@ -43,7 +43,7 @@ SELECT
     toString(generateUUIDv4(number)),
     'benchmark',
     'usage',
-    now64(6) - toIntervalSecond(cityHash64(number, 'at') % ({days:Int64} * 86400)) AS at,
+    now64(6) - toIntervalSecond(cityHash64(number, 'at') % ({days} * 86400)) AS at,
     'acme',
     concat('department-', toString(person % 20)),
     concat('team-', toString(person % 40)),
@@ -66,7 +66,7 @@ SELECT
     'benchmark',
     number % 4,
     intDiv(number, 10000)
-FROM numbers({first:Int64}, {count:Int64})
+FROM numbers({first}, {count})
 """
 
 

@@ -1,6 +1,6 @@
 """Renders `benchmarks/RESULTS.md` from `results.json`, whole, by program: no figure in it is written by hand."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,11 +35,17 @@ SPEED_COLUMNS = (
 )
 
 
-def write(path: Path = RESULTS_MD) -> None:
+def write() -> None:
     """Renders what has been measured so far."""
-    measured = store.read()
-    sections = [render(measured[name]) for name, render in RENDERERS.items() if measured.get(name, {}).get("results")]
-    path.write_text("\n".join([INTRODUCTION, *sections]))
+    RESULTS_MD.write_text(render(store.read()))
+
+
+def render(measured: Mapping[str, Any]) -> str:
+    """The page for the content of `results.json`."""
+    sections = [
+        section_of(measured[name]) for name, section_of in RENDERERS.items() if measured.get(name, {}).get("results")
+    ]
+    return "\n".join([INTRODUCTION, *sections])
 
 
 def section(title: str, content: dict[str, Any], *parts: str) -> str:

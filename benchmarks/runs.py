@@ -24,7 +24,7 @@ from stream_processors import warehouse
 from stream_processors.landed import wait_landed
 from stream_processors.logs import LogReader
 
-FIRST_ROW_S, STALL_S, SETTLE_S, POLL_S = 120.0, 60.0, 60.0, 0.1
+FIRST_ROW_S, STALL_S, POLL_S = 120.0, 60.0, 0.1
 MORE_S = 5.0  # after a kill: how long nothing may change before all is taken for landed
 NOT_IN_PEERS = (
     *("cost_usd", "requests", "unpriced_requests", "booked_at", "price_version"),
@@ -53,12 +53,12 @@ class Subject:
             return self._number("SELECT sum(row_count + reject_count) FROM tollbook.blocks FINAL")
         return self._number("SELECT count() FROM bench.usage")
 
-    def settled(self, events: int) -> bool:
-        """Whether the windows have counted all that was landed."""
+    def counted(self) -> int:
+        """Events that the windows of both kinds have counted; of this system all or nothing, alerts included."""
         if self.database == "tollbook":
-            return wait_landed(self.stack.settings, 0.0)
-        counted = "SELECT sum(requests) AS n FROM bench.windows FINAL GROUP BY scope_kind"
-        return self._number(f"SELECT if(count() = 2, min(n), 0) FROM ({counted})") >= events
+            return self.rows() if wait_landed(self.stack.settings, 0.0) else 0
+        sums = "SELECT sum(requests) AS n FROM bench.windows FINAL GROUP BY scope_kind"
+        return self._number(f"SELECT if(count() = 2, min(n), 0) FROM ({sums})")
 
     def began_s(self) -> float:
         """When the first row was made, for a system whose stages start one after the other; else now."""
@@ -187,8 +187,8 @@ def speed(system: System, made: Template, folder: Path) -> dict[str, Any]:
         if not counted:
             raise RuntimeError(f"{system.name}: all {events} rows became visible at once: give more events")
         _await_rows(subject, events, folder)
-        in_windows = _holds_within(lambda: subject.settled(events), SETTLE_S)
-        seconds = time.time() - began
+        counted_at, in_windows = _all_counted(subject, events)
+        seconds = counted_at - began
         after = meter.use(subject.pids())
         return {
             "events": events,
@@ -245,6 +245,17 @@ def _await_rows(subject: Subject, count: int, folder: Path) -> None:
             end = log.read_text(errors="replace")[-2000:] if log.exists() else f"logs in {folder / 'run/logs'}"
             raise RuntimeError(f"{subject.system.name}: {seen} of {count} rows, then nothing: {end}")
         time.sleep(POLL_S)
+
+
+def _all_counted(subject: Subject, events: int) -> tuple[float, bool]:
+    """When the windows had counted all, or last counted something, and whether it was all."""
+    seen, changed = -1, time.time()
+    while seen < events and time.time() - changed < STALL_S:
+        now = subject.counted()
+        if now != seen:
+            seen, changed = now, time.time()
+        time.sleep(POLL_S)
+    return changed, seen >= events
 
 
 def _quiet(subject: Subject) -> None:

@@ -1,5 +1,6 @@
 """Faust as its guide writes it: agents, a repartitioned stream, windowed tables; rows in batches by `take`."""
 
+import asyncio
 import io
 import time
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any
 import fastavro
 import faust
 import job
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faust.serializers import codecs
 from faust.types import StreamT
 
@@ -116,5 +118,18 @@ async def write_windows() -> None:
         clickhouse.insert("windows", rows, column_names=job.WINDOW_COLUMNS)
 
 
+async def make_topics() -> None:
+    """Its own topics, before it starts: a worker that makes them itself may go on without those not yet there."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=job.KAFKA)
+    await admin.start()
+    tables = ("user_hours", "department_hours", "department_cost")
+    compact = {"cleanup.policy": "compact"}
+    wanted = [NewTopic(f"{job.GROUP}-{name}-changelog", 4, 1, topic_configs=compact) for name in tables]
+    there = set(await admin.list_topics())
+    await admin.create_topics([topic for topic in [*wanted, NewTopic("bench.spend", 4, 1)] if topic.name not in there])
+    await admin.close()
+
+
 if __name__ == "__main__":
+    asyncio.run(make_topics())
     faust.Worker(app, loglevel="warning").execute_from_commandline()
