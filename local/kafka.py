@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from local import java
@@ -77,8 +78,7 @@ def command(config: Config) -> list[str]:
 
 
 def _format(config: Config) -> None:
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", cluster_id]
+    tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", cluster_id(uuid.uuid4)]
     run = subprocess.run(
         [*_java(config), *FLAGS, *tool, "--config", str(_properties_file(config))],
         capture_output=True,
@@ -87,6 +87,14 @@ def _format(config: Config) -> None:
     )
     if run.returncode:
         raise java.JavaError(f"Kafka's data directory cannot be formatted:\n{run.stdout}{run.stderr}")
+
+
+def cluster_id(random_uuid: Callable[[], uuid.UUID]) -> str:
+    """A random id as Kafka writes it; like Kafka's own it does not begin with a dash, which would be an option."""
+    text = "-"
+    while text.startswith("-"):
+        text = base64.urlsafe_b64encode(random_uuid().bytes).decode().rstrip("=")
+    return text
 
 
 def _java(config: Config) -> list[str]:

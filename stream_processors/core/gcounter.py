@@ -122,6 +122,14 @@ class PartitionTotals:
             )
         return totals
 
+    def seed(self, window: Window, opened_at: int, ids: Ids, values: Values) -> None:
+        """Put in all that a window had up to `progress`; it is over at once if it would have been let go of by then."""
+        held = self.open(window, SEED, opened_at)
+        held.whole = True
+        held.put(ids, values)
+        if forgotten(window, opened_at, self.progress.clock):
+            self.end(window)
+
     def forget(self, clock: int) -> None:
         """Let go of what the chain's clock says is over."""
         over = [w for w, totals in self.windows.items() if forgotten(w, totals.opened_at, clock)]

@@ -83,7 +83,10 @@ class ShardTotals:
             for family, start in header.partial:
                 self.partial[family].add(start)
             before = self._complete()
-            self._tracks[header.src_partition] = set(header.tracks)
+            tracks = set(header.tracks)  # a new one counts once a snapshot has brought all of it
+            self._tracks[header.src_partition] = (
+                tracks if header.since < 0 else tracks & self._tracks.get(header.src_partition, set())
+            )
             self.watermarks[header.src_partition] = header.progress
             for family in self._complete() - before:  # what the other partitions had sent can be judged only now
                 selection = family.partition(" ")[2]
@@ -106,8 +109,16 @@ class ShardTotals:
         return []
 
     def _is_news(self, header: PartialHeader, place: Place, segment: int) -> bool:
-        """A seed that no snapshot has brought: these entries are only some of its scopes."""
-        return segment == SEED and (header.src_partition, SEED) not in self._parts.get(place, {})
+        """A seed that no snapshot has brought: these entries are only some of its scopes.
+
+        Where nothing of the window is known, they are all of them: its other scopes belong to other shards.
+        """
+        partition, segments = header.src_partition, self._parts.get(place, {})
+        if segment != SEED or (partition, SEED) in segments:
+            return False
+        family = family_of(place.selection, place.window.kind)
+        is_kept = not place.selection or family in self._tracks.get(partition, ())
+        return not is_kept or any(other == partition for other, _ in segments)
 
     def _replace(self, place: Place, header: PartialHeader, arriving: set[int]) -> None:
         """A seed takes the place of the segments that it was summed from; one that came after it arrives with it."""

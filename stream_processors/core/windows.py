@@ -86,3 +86,17 @@ def kept_until(window: Window) -> int:
 def forgotten(window: Window, opened_at: int, clock: int) -> bool:
     """Whether a window that was opened at `opened_at` is let go when the chain's clock says `clock`."""
     return clock >= max(window.end, opened_at) + KEEP_US[window.kind]
+
+
+def opened_at(window: Window, touches: Iterable[tuple[int, int]]) -> int:
+    """When the window's newest life in memory began, as a replay of the chain would say.
+
+    `touches` has the chain's clock before and with each block that has rows in the window, in order. Those that came
+    before the window's end, but for the first, make no difference. Raises StopIteration when there is none.
+    """
+    remaining = iter(touches)
+    _, opened = next(remaining)
+    for before, clock in remaining:
+        if forgotten(window, opened, before):
+            opened = clock
+    return opened

@@ -27,12 +27,12 @@ CONSUMER: dict[str, Any] = {
     "fetch.max.bytes": 64 << 20,
     "queued.max.messages.kbytes": 64 << 10,  # the prefetch, and so the memory that an outage may take
 }
-#: The group has moved on without us: what is in hand belongs to another member now.
+#: The group has moved on without us: what is in hand belongs to another member now. Where it does not know us at all
+#: (a broker that was killed may forget its members), the process ends, and its successor joins: seen to be surer than
+#: to wait for the client to join again, which it once did not.
 LOST = {
     KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.FENCED_INSTANCE_ID,
 }
 log = logging.getLogger("tollbook.sink")
 

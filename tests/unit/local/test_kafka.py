@@ -1,6 +1,7 @@
 """The broker's configuration."""
 
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -24,6 +25,11 @@ def test_takes_blocks_and_makes_no_topic_by_accident(properties: dict[str, str])
     assert int(properties["message.max.bytes"]) > 16 * 1024 * 1024
     assert properties["replica.fetch.max.bytes"] == properties["message.max.bytes"]
     assert properties["auto.create.topics.enable"] == "false"
+
+
+def test_a_cluster_id_never_looks_like_an_option() -> None:
+    ids = iter([UUID(int=0b111110 << 122), UUID(int=1)])
+    assert kafka.cluster_id(lambda: next(ids)) == "AAAAAAAAAAAAAAAAAAAAAQ"
 
 
 def test_data_lies_in_the_state_directory(properties: dict[str, str], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What lands of the windows is exactly the rows at its position, whatever becomes of the messages on the way."""
 
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,14 +15,14 @@ from window_chains import DAY, HOUR, START, Block, Chain, Sums, Where, chains, m
 
 from schemas.arrow import SCOPE_KINDS, WINDOW_ENTRIES
 from schemas.block import BlockHeader, from_ipc, to_ipc
-from schemas.calendar import Calendar
+from schemas.calendar import Calendar, Window
 from stream_processors.core import rollup
-from stream_processors.core.gcounter import SEED, PartitionTotals, Progress
+from stream_processors.core.gcounter import PartitionTotals, Progress
 from stream_processors.core.merge import ShardTotals
 from stream_processors.core.rollup import PartialHeader
 from stream_processors.core.scopes import ScopeIndex
 from stream_processors.core.shards import progress_key
-from stream_processors.core.windows import BASE_KIND, in_period
+from stream_processors.core.windows import BASE_KIND, in_period, opened_at
 
 UTC = Calendar()
 PAIRS = st.sampled_from([UTC, Calendar("Europe/Berlin")]).flatmap(
@@ -221,13 +222,27 @@ def seeded(chain: Chain, position: int, worker: Worker) -> PartitionTotals:
     header = newest.header
     progress = Progress(header.src_partition, position, header.src_epoch, header.last_offset, header.booked_until)
     totals = PartitionTotals(progress, unknown_before=progress.clock)
+    windows: dict[Window, list[tuple[int, list[int]]]] = defaultdict(list)
     for place, sums in model(chain.until(position), chain.calendar).items():
         kind, start, organization, scope_kind, scope = place
-        held = totals.open(chain.calendar.window(kind, start), SEED, progress.clock)
-        held.whole = True
         number = worker.index.id_of(SCOPE_KINDS.index(scope_kind), organization, scope)
-        held.put(np.array([number]), np.array([[*sums[:-1], sums[-1] >> 32, sums[-1] & 0xFFFF_FFFF]]))
+        windows[chain.calendar.window(kind, start)].append(
+            (number, [*sums[:-1], sums[-1] >> 32, sums[-1] & 0xFFFF_FFFF])
+        )
+    for window, scopes in windows.items():
+        ids, values = zip(*scopes, strict=True)
+        totals.seed(window, opened_at(window, touches(chain.until(position), window)), np.array(ids), np.array(values))
     return totals
+
+
+def touches(blocks: list[Block], window: Window) -> list[tuple[int, int]]:
+    """The chain's clock before and with each block that has rows in the window."""
+    clocks = [0, *(block.header.booked_until for block in blocks)]
+    return [
+        (before, block.header.booked_until)
+        for before, block in zip(clocks, blocks, strict=False)
+        if any(window.start <= row["occurred_at"] < window.end for row in block.rows)
+    ]
 
 
 def restart_from_the_ledger(chain: Chain, position: int, changelog: list[Any]) -> Worker:
