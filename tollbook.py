@@ -25,7 +25,8 @@ COMMANDS = {
     "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
     "prices": ("stream_processors.commands.prices", "Show, apply and compare prices."),
     "directory": ("stream_processors.commands.directory", "Apply and show who belongs where."),
-    "rejected": ("stream_processors.commands.query", "List what was rejected, with its reason and bytes."),
+    "adjust": ("stream_processors.commands.adjust", "Reverse, correct and credit; show what it made of a month."),
+    "rejected": ("stream_processors.commands.rejected", "List what was rejected; export, repair and replay it."),
     "explain": ("stream_processors.commands.query", "Tell where an event is, at each stage."),
 }
 

@@ -14,6 +14,7 @@ from producers.batches import encode_batch
 from schemas.codec import avro_text
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import RawBatch, rate
+from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
 
 SCHEMA_ID = 1
@@ -23,12 +24,12 @@ LOOP_EVENTS = 5_000  # the loop is slow; its time an event does not depend on ho
 def measure(job: Job) -> dict[str, Any]:
     """Microseconds an event of the whole stage, of pricing alone, and of the loop."""
     tables = [events for events, _ in batches(job)]
-    book, seen = PriceBook.compiled(), Seen()
+    book, seen, revisions = PriceBook.compiled(), Seen(), Revisions()
     raw = [_raw(events, number) for number, events in enumerate(tables)]
 
     def stage() -> None:
         for batch in raw:
-            rate(batch, lambda _: avro_text("usage_event.v1"), book, seen)
+            rate(batch, lambda _: avro_text("usage_event.v1"), book, seen, revisions)
 
     def pricing() -> None:
         for events in tables:

@@ -35,6 +35,13 @@ TOKEN_CLASSES = (
 #: What a window adds up besides `cost_pico`; all signed, so that plain sums are always right.
 MEASURES = (*TOKEN_CLASSES, "requests", "unpriced_requests")
 
+#: Under what a row counts. Entries that are equal in these add up, whatever is asked; what differs is another row's.
+ROW_KEYS = (
+    *("occurred_at", "organization", "business_unit", "cost_center", "department", "team", "user", "project", "task"),
+    *("session", "feature", "tool", "integration", "platform", "environment", "task_type", "provider", "model"),
+    *("operation", "service_tier", "region", "status"),
+)
+
 EVENT_COLUMNS = pa.schema(
     [
         ("event_id", pa.string()),

@@ -1,9 +1,9 @@
 """The priced block: one record of `usage.blocks`, the commit point of rating.
 
 A block accounts for every offset of one source partition from `first_offset` to `last_offset`: each is a
-usage row, a reject, a transaction marker, or lost to retention (`gap_count`). It names the block it `extends`
-(the offset of its predecessor in the same partition of `usage.blocks`, -1 for the first); readers accept only
-the block that extends the head of the chain. The value is an Arrow IPC stream of `USAGE_ROWS`, followed by one
+usage row (or a pair of them), a reject, a transaction marker, or lost to retention (`gap_count`). It names the block
+it `extends` (the offset of its predecessor in the same partition of `usage.blocks`, -1 for the first); readers accept
+only the block that extends the head of the chain. The value is an Arrow IPC stream of `USAGE_ROWS`, followed by one
 of `REJECT_ROWS` when there are rejects; the header `block` is the `BlockHeader` as JSON.
 """
 
@@ -40,6 +40,8 @@ class BlockHeader:
     booked_until: int  # append time of the last offset, microseconds UTC: the clock of the chain, never going back
     rated_at: int  # microseconds UTC, for latency figures only
     directory_version: int = 0  # of `usage.directory`; 0: nobody is in it
+    pair_count: int = 0  # second rows (`src_entry` 1) of events that book two; `row_count` counts offsets
+    revised_since: int = 0  # append time of the oldest first revision still remembered, microseconds UTC; 0: none
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -79,10 +81,11 @@ def decode_block(value: bytes, header: BlockHeader) -> tuple[pa.RecordBatch, pa.
     rows = reader.read_next_batch()
     reader.read_all()  # steps over the end of the first stream
     batch = from_ipc(source) if source.tell() < len(value) else _NO_REJECTS
-    if (rows.num_rows, batch.num_rows) != (header.row_count, header.reject_count):
+    counted = (header.row_count + header.pair_count, header.reject_count)
+    if (rows.num_rows, batch.num_rows) != counted:
         raise ValueError(
             f"block {header.first_offset}..{header.last_offset}: {rows.num_rows} rows and {batch.num_rows} rejects, "
-            f"its header says {header.row_count} and {header.reject_count}"
+            f"its header says {counted[0]} and {counted[1]}"
         )
     return rows, batch
 

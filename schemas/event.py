@@ -4,8 +4,9 @@ Same fields, names and defaults as `avro/usage_event.v1.avsc`. An event that bre
 `pydantic.ValidationError` names field, value and rule (`explain` says it in one line).
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,8 +26,44 @@ PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("output_audio_tokens",), "output_tokens"),
 )
 ADJUSTMENT_FIELDS = ("corrects", "adjustment_type", "amount_pico", "reason", "author")
-ADJUSTMENT_TYPES = ("reversal", "correction", "re-rating", "credit", "allocation", "settlement")
-CORRECTING_TYPES = ADJUSTMENT_TYPES[:3]
+
+
+AdjustmentType = Literal[
+    "reversal",
+    "reinstatement",
+    "correction",
+    "re-rating",
+    "pricing",
+    "unpricing",
+    "credit",
+    "allocation",
+    "settlement",
+    "manual",
+]
+
+
+class AdjustmentRule(NamedTuple):
+    """What an adjustment of one type does to a window's counts, and what it must state."""
+
+    requests: int  # and, when it states no amount, also the change of `unpriced_requests`
+    unpriced_requests: int
+    corrects: bool  # names the event it corrects
+    amount: bool  # states an amount; without one it changes no cost: the usage that it corrects has no price
+
+
+#: The closed set of adjustment types. An entry that takes back another has the opposite effect.
+ADJUSTMENT_RULES: Mapping[str, AdjustmentRule] = {
+    "reversal": AdjustmentRule(-1, 0, corrects=True, amount=False),
+    "reinstatement": AdjustmentRule(1, 0, corrects=True, amount=False),
+    "correction": AdjustmentRule(0, 0, corrects=True, amount=False),
+    "re-rating": AdjustmentRule(0, 0, corrects=True, amount=True),
+    "pricing": AdjustmentRule(0, -1, corrects=True, amount=True),
+    "unpricing": AdjustmentRule(0, 1, corrects=True, amount=True),
+    "credit": AdjustmentRule(0, 0, corrects=False, amount=True),
+    "allocation": AdjustmentRule(0, 0, corrects=False, amount=True),
+    "settlement": AdjustmentRule(0, 0, corrects=False, amount=True),
+    "manual": AdjustmentRule(0, 0, corrects=False, amount=True),
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -68,7 +105,7 @@ class UsageEvent(_Record):
     kind: Literal["usage", "provisional", "final", "adjustment"] = "usage"
     occurred_at: AwareDatetime
     corrects: Annotated[str, Field(max_length=MAX_ID)] = ""
-    adjustment_type: Literal["", "reversal", "correction", "re-rating", "credit", "allocation", "settlement"] = ""
+    adjustment_type: Literal["", AdjustmentType] = ""
     amount_pico: Annotated[int, Field(ge=-MAX_INT64, le=MAX_INT64)] | None = None
     reason: str = ""
     author: str = ""
@@ -129,8 +166,11 @@ class UsageEvent(_Record):
         _require(self.adjustment_type != "", "adjustment_type", "", "an adjustment names its type")
         _require(self.reason != "", "reason", "", "an adjustment says why")
         _require(self.author != "", "author", "", "an adjustment says who made it")
-        correcting = self.adjustment_type in CORRECTING_TYPES
-        _require(self.corrects != "" or not correcting, "corrects", "", f"a {self.adjustment_type} names an event_id")
+        _require(self.revision == 0, "revision", self.revision, "an adjustment has none")
+        rule = ADJUSTMENT_RULES[self.adjustment_type]
+        kind = f"adjustment_type = {self.adjustment_type!r}"
+        _require(self.corrects != "" or not rule.corrects, "corrects", "", f"{kind} names an event_id")
+        _require(self.amount_pico is not None or not rule.amount, "amount_pico", None, f"{kind} states an amount")
 
     def _check_use(self) -> None:
         for field in ADJUSTMENT_FIELDS:

@@ -24,17 +24,38 @@ MAX_NAME = 128
 MAX_AHEAD_US = 300_000_000
 FIRST_US = 1_420_070_400_000_000  # 2015-01-01
 END_US = 4_102_444_800_000_000  # 2100-01-01
+#: adjustment type: (change of requests, change of unpriced requests, names what it corrects, states an amount)
+ADJUSTMENTS = {
+    "reversal": (-1, 0, True, False),
+    "reinstatement": (1, 0, True, False),
+    "correction": (0, 0, True, False),
+    "re-rating": (0, 0, True, True),
+    "pricing": (0, -1, True, True),
+    "unpricing": (0, 1, True, True),
+    "credit": (0, 0, False, True),
+    "allocation": (0, 0, False, True),
+    "settlement": (0, 0, False, True),
+    "manual": (0, 0, False, True),
+}
 HOUR_US = 3_600_000_000
 HORIZON_HOURS = 24
+LIFETIME_US = 48 * HOUR_US
 INT32 = range(-(2**31), 2**31)
 INT64_MAX = 2**63 - 1
 
 #: What of a row is compared with the reference, besides `cost_pico`, `requests` and `unpriced_requests`.
 COLUMNS = (
-    *("event_id", "source", "revision", "occurred_at", "organization", "business_unit", "cost_center", "department"),
+    *("event_id", "source", "revision", "kind", "corrects", "adjustment_type", "amount_pico", "reason", "author"),
+    *("occurred_at", "organization", "business_unit", "cost_center", "department"),
     *("team", "user", "project", "task", "session", "feature", "tool", "integration", "platform", "environment"),
     *("provider", "model", "service_tier", "status", "error_type"),
     *TOKEN_CLASSES,
+)
+#: A revision that differs in one of these counts under something else than the one before.
+KEYS = (
+    *("occurred_at", "organization", "business_unit", "cost_center", "department", "team", "user", "project", "task"),
+    *("session", "feature", "tool", "integration", "platform", "environment", "task_type", "provider", "model"),
+    *("operation", "service_tier", "region", "status"),
 )
 PARTS = (
     (("cache_read_tokens", "cache_write_tokens"), "input_tokens"),
@@ -59,24 +80,40 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an event must have become: a row with these values, or a reject for `reason`.
+    """What an event must have become: a row with these values, or a reject for `reason`; `pair` is a second row.
 
-    `doubtful`: a repeat at the very edge of the horizon, where both are right.
+    `doubtful`: a repeat at the very edge of the horizon, where both are right. Neither values nor reason: it revises
+    what retention may have taken, so that its row cannot be judged.
     """
 
     values: Mapping[str, Any] | None
     reason: str = ""
     doubtful: bool = False
+    pair: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class _Held:
+    """What was last stated of an event in revisions; `values` None when that is not known."""
+
+    first_us: int
+    revision: int
+    content: bytes
+    keys: Mapping[str, Any]
+    values: Mapping[str, Any] | None
 
 
 class Partition:
     """The events of one source partition, judged in the order of their offsets.
 
-    `schema_of(id)` gives a writer schema's text, None when the registry does not know it.
+    `schema_of(id)` gives a writer schema's text, None when the registry does not know it. `complete`: the first event
+    judged is the first there was.
     """
 
-    def __init__(self, schema_of: Callable[[int], str | None]) -> None:
+    def __init__(self, schema_of: Callable[[int], str | None], complete: bool = True) -> None:
         self._schema_of = schema_of
+        self._unknown_until_us = 0 if complete else -1
+        self._held: dict[tuple[str, str], _Held] = {}
         self._seen: dict[bytes, tuple[bytes, int]] = {}
 
     def judge(self, value: bytes, booked_us: int, overrides: Overrides = (), people: People | None = None) -> Verdict:
@@ -84,17 +121,50 @@ class Partition:
 
         What `schema_of` raises goes through.
         """
+        if self._unknown_until_us < 0:
+            self._unknown_until_us = booked_us + LIFETIME_US
         try:
             event = read_event(value, self._schema_of)
             check_event(event, booked_us)
             event |= _belonging(event, people or {})
-            cost_pico = _price(event, overrides)
+            values = {name: event[name] for name in COLUMNS} | measures(event, overrides)
         except RejectedError as error:
             return Verdict(None, error.reason)
         repeat, doubtful = self._repeat(event, value, booked_us // HOUR_US)
         if repeat:
-            return Verdict(_values(event, cost_pico), repeat, doubtful)
-        return Verdict(_values(event, cost_pico))
+            return Verdict(values, repeat, doubtful)
+        if event["kind"] in ("provisional", "final") or event["revision"]:
+            content = hashlib.blake2b(split_frame(value)[1], digest_size=16).digest()
+            return self._revise(event, values, content, booked_us)
+        return Verdict(values)
+
+    def _revise(self, event: Event, values: dict[str, Any], content: bytes, booked_us: int) -> Verdict:
+        """A revision books the difference to what is booked; a pair of rows when it counts under something else."""
+        identity = event["source"], event["event_id"]
+        held = self._held.get(identity)
+        keys = {name: event[name] for name in KEYS}
+        now = _Held(booked_us, event["revision"], content, keys, values)
+        if held is None or booked_us - held.first_us > LIFETIME_US:
+            self._held[identity] = now
+            if booked_us > self._unknown_until_us:
+                return Verdict(values)
+            now.values = None
+            return Verdict(None, doubtful=True)
+        if held.values is None:
+            now.values, self._held[identity] = None, now
+            return Verdict(None, doubtful=True)
+        if now.revision < held.revision:
+            return Verdict(values | _less(held.values, held.values))
+        if now.revision == held.revision:
+            return Verdict(values, "duplicate" if content == held.content else "conflict")
+        now.first_us, self._held[identity] = held.first_us, now
+        if keys == held.keys:
+            return Verdict(values | _less(values, held.values))
+        taken_back = {name: value for name, value in held.keys.items() if name in values} | {"error_type": ""}
+        nothing = dict.fromkeys(TOKEN_CLASSES, 0) | {"cost_pico": None, "requests": 0, "unpriced_requests": 0}
+        pair = values | taken_back | _less(nothing, held.values) | {"requests": -1}
+        unpriced = held.values["cost_pico"] is None
+        return Verdict(values, pair=pair | {"unpriced_requests": -int(unpriced)})
 
     def _repeat(self, event: Event, value: bytes, hour: int) -> tuple[str, bool]:
         """'duplicate' or 'conflict' when the identity was booked within the horizon."""
@@ -108,9 +178,24 @@ class Partition:
         return ("duplicate" if first[0] == content else "conflict"), hour - first[1] == HORIZON_HOURS
 
 
-def _values(event: Event, cost_pico: int | None) -> dict[str, Any]:
-    values = {name: event[name] for name in COLUMNS}
-    return values | {"cost_pico": cost_pico, "requests": 1, "unpriced_requests": int(cost_pico is None)}
+def _less(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """What brings the measures of `old` to those of `new`; an unpriced cost counts as nothing, and is not 0."""
+    costs = (new["cost_pico"], old["cost_pico"])
+    difference: dict[str, Any] = {name: new[name] - old[name] for name in TOKEN_CLASSES}
+    difference["cost_pico"] = None if costs == (None, None) else (costs[0] or 0) - (costs[1] or 0)
+    return difference | {"requests": 0, "unpriced_requests": (costs[0] is None) - (costs[1] is None)}
+
+
+def measures(event: Event, overrides: Overrides) -> dict[str, int | None]:
+    """What a sound event adds besides its tokens. Raises RejectedError (too_large) beyond 64 bits."""
+    if event["kind"] == "adjustment":
+        cost_pico = event["amount_pico"]
+        requests, unpriced, _, _ = ADJUSTMENTS[event["adjustment_type"]]
+        unpriced = requests if cost_pico is None else unpriced
+    else:
+        cost_pico = _price(event, overrides)
+        requests, unpriced = 1, int(cost_pico is None)
+    return {"cost_pico": cost_pico, "requests": requests, "unpriced_requests": unpriced}
 
 
 def read_event(value: bytes, schema_of: Callable[[int], str | None]) -> dict[str, Any]:
@@ -156,27 +241,46 @@ def check_event(event: Event, booked_us: int) -> None:
     """Raises RejectedError for the first rule that the event breaks."""
     for name in ("source", "event_id", "organization"):
         _require(1 <= len(event[name]) <= MAX_NAME, "invalid", f"length of {name}")
-    for name in ("provider", "model"):
-        _require(len(event[name]) >= 1, "invalid", f"length of {name}")
-    _require(event["kind"] == "usage", "invalid", "kind: only usage is booked yet")
+    _require(event["kind"] in ("usage", "provisional", "final", "adjustment"), "invalid", "kind")
     _require(event["service_tier"] in TIERS, "invalid", "service_tier")
     _require(event["status"] in ("ok", "error", "cancelled"), "invalid", "status")
-    _require(all(count >= 0 for count in _counts(event)), "invalid", "a negative count")
+    _require(all(count >= 0 for count in _never_negative(event)), "invalid", "a negative count")
+    if event["kind"] == "adjustment":
+        _check_adjustment(event)
+    else:
+        _check_use(event)
+    _require(event["occurred_at"] <= booked_us + MAX_AHEAD_US, "future", "occurred_at")
+    _require(FIRST_US <= event["occurred_at"] < END_US, "out_of_range", "occurred_at")
+    _require(all(abs(event[name]) <= MAX_TOKENS for name in TOKEN_CLASSES), "too_large", "tokens")
+    _require(all(abs(count) <= MAX_TOKENS for count in event["units"].values()), "too_large", "units")
+
+
+def _check_use(event: Event) -> None:
+    for name in ("provider", "model"):
+        _require(len(event[name]) >= 1, "invalid", f"length of {name}")
+    counts = [*(event[name] for name in TOKEN_CLASSES), *event["units"].values()]
+    _require(all(count >= 0 for count in counts), "invalid", "a negative count")
     for parts, whole in PARTS:
         _require(sum(event[part] for part in parts) <= event[whole], "parts_exceed_whole", whole)
     for name, whole in (("input_parts", "input_tokens"), ("output_parts", "output_tokens")):
         _require(sum(event[name].values()) <= event[whole], "parts_exceed_whole", name)
-    _require(event["occurred_at"] <= booked_us + MAX_AHEAD_US, "future", "occurred_at")
-    _require(FIRST_US <= event["occurred_at"] < END_US, "out_of_range", "occurred_at")
-    _require(all(event[name] <= MAX_TOKENS for name in TOKEN_CLASSES), "too_large", "tokens")
-    _require(all(count <= MAX_TOKENS for count in event["units"].values()), "too_large", "units")
 
 
-def _counts(event: Event) -> Iterator[int]:
+def _check_adjustment(event: Event) -> None:
+    _require(event["adjustment_type"] in ADJUSTMENTS, "invalid", "adjustment_type")
+    _, _, corrects, amount = ADJUSTMENTS[event["adjustment_type"]]
+    _require(event["revision"] == 0, "invalid", "revision")
+    _require(event["reason"] != "" and event["author"] != "", "invalid", "reason and author")
+    _require(int(corrects) <= len(event["corrects"]) <= MAX_NAME, "invalid", "corrects")
+    _require(event["amount_pico"] is not None or not amount, "invalid", "amount_pico")
+
+
+def _never_negative(event: Event) -> Iterator[int]:
     yield event["revision"]
-    yield from (event[name] for name in TOKEN_CLASSES)
-    for name in ("input_parts", "output_parts", "units"):
+    for name in ("input_parts", "output_parts"):
         yield from event[name].values()
+    for file in event["attachments"]:
+        yield from (file["bytes"], file["tokens"])
 
 
 def _require(holds: bool, reason: str, detail: str) -> None:
@@ -191,7 +295,9 @@ def _price(event: Event, overrides: Overrides) -> int | None:
 
 
 def _belonging(event: Event, people: People) -> dict[str, str]:
-    """What the event leaves out and the directory knows, as of when it occurred."""
+    """What the event leaves out and the directory knows, as of when it occurred; an adjustment leaves nothing out."""
+    if event["kind"] == "adjustment":
+        return {}
     entries = people.get((event["organization"], event["user"]), [])
     held = [entry for since, entry in entries if since <= event["occurred_at"]]
     names = ("business_unit", "cost_center", "department", "team")

@@ -106,11 +106,11 @@ def _read_avro(value: bytes, registry: Registry) -> Any:
     text = registry.schema_text(schema_id)
     if text is None:
         raise ValueError(f"schema id {schema_id}: unknown to the registry")
-    return decode(value, _parsed(text))
+    return decode(value, parsed_schema(text))
 
 
 @cache
-def _parsed(text: str) -> Any:
+def parsed_schema(text: str) -> Any:
     return fastavro.parse_schema(json.loads(text))
 
 

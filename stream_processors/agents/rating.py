@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from faust.types.tuples import TP
 
 from schemas.block import HEADER, BlockHeader, decode_block
@@ -23,6 +24,7 @@ from stream_processors.core.blocks import Piece, pieces
 from stream_processors.core.chain import Chain
 from stream_processors.core.directory_forms import History, directory_of
 from stream_processors.core.rating import Rated, RawBatch, rate
+from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
 from stream_processors.core.unpriced import unpriced_alert, unpriced_models
 from stream_processors.logs import LogReader, header_of, topic_id
@@ -38,11 +40,20 @@ TAIL = 64  # records behind the end of the log that are read first to find the h
 
 
 @dataclass(slots=True)
+class Memory:
+    """What rating remembers of a partition."""
+
+    seen: Seen
+    revisions: Revisions
+
+
+@dataclass(slots=True)
 class Partition:
     """One source partition in our hands."""
 
     chain: Chain
-    seen: Seen | None = None  # rebuilt by the first turn
+    memory: Memory | None = None  # rebuilt by the first turn
+    revised_since: int = 0
     booked_until: int = 0
     price_version: str = ""  # of the batch that is being appended
     directory_version: int = 0  # likewise
@@ -75,7 +86,7 @@ class Rating:
         self._partitions = {}
         with LogReader(self._settings.kafka) as reader:
             for tp in tps:
-                chain, booked_until = find_head(reader, tp.partition)
+                chain, booked_until, revised_since = find_head(reader, tp.partition)
                 _, high = reader.bounds(EVENTS, tp.partition)
                 expected = chain.next_offset or 0
                 if chain.epoch not in (None, self._epoch):
@@ -85,36 +96,42 @@ class Rating:
                         f"{EVENTS}[{tp.partition}] ends at {high}, but offsets up to {expected - 1} are already rated: "
                         "its log was truncated or restored; see docs/operations.md"
                     )
-                self._partitions[tp.partition] = Partition(chain, booked_until=booked_until)
+                self._partitions[tp.partition] = Partition(chain, None, revised_since, booked_until)
                 positions[tp] = expected
         return positions
 
-    def _remembered(self, partition: int, chain: Chain) -> Seen:
-        """The ids of the blocks of the horizon."""
-        seen = Seen(HORIZON_HOURS)
+    def _remembered(self, number: int, partition: Partition) -> Memory:
+        """The ids of the blocks of the horizon, and the usage that may still be revised, which may be older."""
+        chain, memory = partition.chain, Memory(Seen(HORIZON_HOURS), Revisions())
         if chain.head < 0:
-            return seen
-        since_ms = int((time.time() - HORIZON_HOURS * 3600) * 1000)
+            return memory
+        horizon_ms = int((time.time() - HORIZON_HOURS * 3600) * 1000)
+        revised_ms = partition.revised_since // 1000 or horizon_ms
         with LogReader(self._settings.kafka) as reader:
-            start = reader.offset_at(BLOCKS, partition, since_ms)
+            seen_from = reader.offset_at(BLOCKS, number, horizon_ms)
+            start = min(seen_from, reader.offset_at(BLOCKS, number, revised_ms))
             past: Chain | None = None
-            for message in reader.read(BLOCKS, partition, start):
+            for message in reader.read(BLOCKS, number, start):
                 header = header_of(message)
                 offset = message.offset() or 0
                 if offset > chain.head:
                     break
                 past = past or Chain(header.extends)
                 if past.accept(header, offset) and header.row_count:
-                    seen.remember(decode_block(message.value() or b"", header)[0])
-        return seen
+                    rows = decode_block(message.value() or b"", header)[0]
+                    memory.revisions.remember(rows)
+                    if offset >= seen_from:
+                        memory.seen.remember(rows)
+        return memory
 
     # ---- a turn
 
     async def turn(self, batch: Batch) -> None:
         """Rate a batch and append it as one block or more; acknowledged when the broker has them all."""
         partition = self._partitions[batch.partition]
-        if partition.seen is None:
-            partition.seen = await asyncio.to_thread(self._remembered, batch.partition, partition.chain)
+        if partition.memory is None:
+            partition.memory = await asyncio.to_thread(self._remembered, batch.partition, partition)
+        memory = partition.memory
         records = batch.value
         raw = RawBatch(
             [record.value or b"" for record in records],
@@ -124,17 +141,17 @@ class Rating:
         )
         book = self._prices.state  # one for the whole batch: a block names the version that priced it
         directory = self._directory.state
-        rated = rate(raw, self._registry.schema_text, book, partition.seen, directory)
+        rated = rate(raw, self._registry.schema_text, book, memory.seen, memory.revisions, directory)
         if faults.reached("rating.drop_row"):
             rated = Rated(rated.rows.slice(1), rated.rejects)
         gap = await self._gap(batch)
         cut = list(pieces(rated, batch.expected, batch.offset))
         if partition.pending is not None:
             await partition.pending
-        booked_until = max(partition.booked_until, int(raw.booked_ms[-1]) * 1000)
-        partition.booked_until = booked_until
+        partition.booked_until = max(partition.booked_until, int(raw.booked_ms[-1]) * 1000)
         partition.price_version, partition.directory_version = book.version, directory.version
-        partition.pending = asyncio.create_task(self._append(batch, partition, cut, gap, booked_until))
+        partition.revised_since = memory.revisions.since_us
+        partition.pending = asyncio.create_task(self._append(batch, partition, cut, gap))
         partition.pending.add_done_callback(self._stop_on_failure)
 
     async def _gap(self, batch: Batch) -> int:
@@ -148,9 +165,11 @@ class Rating:
             log.critical("%s[%s]: retention took %s offsets from %s", EVENTS, batch.partition, lost, batch.expected)
         return int(lost)
 
-    async def _append(self, batch: Batch, partition: Partition, cut: list[Piece], gap: int, booked_until: int) -> None:
+    async def _append(self, batch: Batch, partition: Partition, cut: list[Piece], gap: int) -> None:
         for piece in cut:
-            counted = piece.rated.rows.num_rows + piece.rated.rejects.num_rows
+            pairs = pc.sum(piece.rated.rows.column("src_entry")).as_py() or 0
+            row_count = piece.rated.rows.num_rows - pairs
+            counted = row_count + piece.rated.rejects.num_rows
             lost = min(gap, piece.last_offset - piece.first_offset + 1)
             header = BlockHeader(
                 src_epoch=self._epoch,
@@ -158,14 +177,16 @@ class Rating:
                 first_offset=piece.first_offset,
                 last_offset=piece.last_offset,
                 extends=partition.chain.head,
-                row_count=piece.rated.rows.num_rows,
+                row_count=row_count,
                 reject_count=piece.rated.rejects.num_rows,
                 marker_count=piece.last_offset - piece.first_offset + 1 - counted - lost,
                 gap_count=lost,
                 price_version=partition.price_version,
                 directory_version=partition.directory_version,
-                booked_until=booked_until,
+                booked_until=partition.booked_until,
                 rated_at=time.time_ns() // 1000,
+                pair_count=pairs,
+                revised_since=partition.revised_since,
             )
             gap -= lost
             await self._append_one(partition, header, piece)
@@ -215,8 +236,8 @@ class Rating:
             self._app.stop_on(task.exception())
 
 
-def find_head(reader: LogReader, partition: int) -> tuple[Chain, int]:
-    """The chain of a partition of `usage.blocks` as it stands, and its clock (`booked_until`, 0 at the beginning).
+def find_head(reader: LogReader, partition: int) -> tuple[Chain, int, int]:
+    """The chain of a partition of `usage.blocks` as it stands, `booked_until` and `revised_since` of its head (or 0).
 
     Only an accepted block is ever extended: its writer makes sure of it before the next. So the head is the first
     record that extends the newest of those that are extended, and the log's last records are enough, unless all that
@@ -233,9 +254,9 @@ def find_head(reader: LogReader, partition: int) -> tuple[Chain, int]:
     if not headers:
         if high > 0:
             raise RuntimeError(f"{BLOCKS}[{partition}] kept none of its {high} records: nothing to go on from")
-        return Chain(), 0
+        return Chain(), 0, 0
     offset, head = next((offset, header) for offset, header in headers if header.extends == newest)
-    return Chain(offset, head.src_epoch, head.last_offset + 1), head.booked_until
+    return Chain(offset, head.src_epoch, head.last_offset + 1), head.booked_until, head.revised_since
 
 
 def install(app: SequencedApp, settings: Settings) -> None:

@@ -79,13 +79,15 @@ def check_contents(ledger: Ledger, landed: Mapping[int, Landed]) -> Check:
 
 
 def _block_differences(ledger: Ledger, partition: int, block: Sequence[Any]) -> list[Difference]:
-    offset, is_block, epoch, first, last, rows, rejects, without_entry, found_rows, found_rejects, repeated = block
+    offset, is_block, epoch, first, last, rows, rejects, without_entry, found_rows, found_rejects, repeated = block[:11]
+    pairs, found_pairs = block[11:]
     place = _place(partition, offset)
     if not is_block:
         return [Difference("usage", _scope(partition), f"block {offset}", "rows", 0, found_rows + found_rejects, place)]
     window = _block_text(offset, first, last)
     measured = (
         ("usage", "rows", rows, found_rows),
+        ("usage", "second rows", pairs, found_pairs),
         ("rejected", "rejects", rejects, found_rejects),
         ("usage", "repeated", 0, repeated),
     )

@@ -45,7 +45,7 @@ def check_deep(
                 continue
             start, _ = reader.bounds(EVENTS, part.src_partition)
             skipped += start
-            judge = Partition(registry.schema_text)
+            judge = Partition(registry.schema_text, complete=start == 0)
             versions_of = block_versions(ledger, part)
             for messages, first, last in chunks(
                 reader.read(EVENTS, part.src_partition, start), start, part.last_offset
@@ -118,7 +118,9 @@ def _compare(ledger: Ledger, check: Check, part: Landed, offsets: range, verdict
         "first": offsets.start,
         "last": offsets.stop - 1,
     }
-    rows = {row["src_offset"]: row for row in ledger.ask("booked_rows", parameters, columns=", ".join(COLUMNS))}
+    booked = ledger.ask("booked_rows", parameters, columns=", ".join(COLUMNS))
+    rows = {row["src_offset"]: row for row in booked if not row["src_entry"]}
+    pairs = {row["src_offset"]: row for row in booked if row["src_entry"]}
     rejects = {row["src_offset"]: row["reason"] for row in ledger.ask("booked_rejects", parameters)}
     installed = f"genai-prices {version('genai-prices')} "
     for offset in sorted(verdicts.keys() | rows.keys() | rejects.keys()):
@@ -127,7 +129,9 @@ def _compare(ledger: Ledger, check: Check, part: Landed, offsets: range, verdict
             check.undecided = f"rows were priced with {row['price_version']}, installed is {installed.strip()}"
             continue
         place = {"src_epoch": part.src_epoch, "src_partition": part.src_partition, "src_offset": offset}
-        check.add(judge_offset(verdicts.get(offset), row, rejects.get(offset), place))
+        verdict = verdicts.get(offset)
+        check.add(judge_offset(verdict, row, rejects.get(offset), place))
+        check.add(judge_pair(verdict, row, pairs.get(offset), place))
     check.checked += len(verdicts)
 
 
@@ -157,6 +161,23 @@ def judge_offset(
     return [
         differ("usage", name, want, have, _scope(verdict) or source)
         for name, want, have in unequal_columns(verdict.values, row)
+    ]
+
+
+def judge_pair(
+    verdict: Verdict | None, row: Booked | None, pair: Booked | None, place: Mapping[str, Value]
+) -> list[Difference]:
+    """The second row of an offset, which takes back what a revision counts elsewhere. Pure."""
+    if verdict is None or row is None or (verdict.values is None and not verdict.reason):
+        return []  # told already, or not to be judged
+    source = f"{EVENTS}[{place['src_partition']}]"
+    expected = None if verdict.reason else verdict.pair
+    found = [("entry 1", "row" if expected else None, "row" if pair else None)]
+    unequal = list(unequal_columns(expected, pair)) if expected and pair else found
+    return [
+        Difference("usage", source, f"offset {place['src_offset']}", name, want, have, place)
+        for name, want, have in unequal
+        if want != have
     ]
 
 

@@ -1,7 +1,7 @@
-"""`tollbook sql`, `wait`, `tail`, `explain` and `rejected`: asking the ledger."""
+"""`tollbook sql`, `wait`, `tail` and `explain`: asking the ledger."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -22,19 +22,6 @@ from stream_processors.sink.warehouse import AwayError, RefusedError, Warehouse
 from stream_processors.tail import plain, topic_named
 from stream_processors.tail import tail as tail_topic
 from stream_processors.warehouse import WarehouseError, ask
-
-REASONS = (
-    "SELECT reason, count() AS events, max(booked_at) AS newest FROM rejected GROUP BY reason ORDER BY events DESC"
-)
-NEWEST = """
-SELECT
-    booked_at, reason, detail, source, event_id, organization, src_epoch, src_partition, src_offset,
-    base64Encode(value) AS value_base64
-FROM rejected
-WHERE {reason:String} IN ('', reason)
-ORDER BY booked_at DESC, src_partition, src_offset DESC
-LIMIT {most:UInt32}
-"""
 
 
 @click.command()
@@ -166,45 +153,4 @@ def _window_cells(window: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-@click.group()
-def rejected() -> None:
-    """What was not counted, and why.
-
-    Example: tollbook rejected list --reason decode
-    """
-
-
-@rejected.command("list")
-@click.option("--reason", default="", help="Only this reason, as duplicate or parts_exceed_whole.")
-@click.option("--max", "most", default=20, show_default=True, type=click.IntRange(min=0), help="How many to name.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the bytes of each event.")
-@reports_failure
-def list_rejected(reason: str, most: int, as_json: bool) -> None:
-    """Count rejected events by reason, and name the newest.
-
-    Example: tollbook rejected list --json
-    """
-    settings = Settings()
-    reasons = ask(settings, REASONS)
-    newest = ask(settings, NEWEST, {"reason": reason, "most": most})
-    if as_json:
-        print_json({"by_reason": {row["reason"]: row["events"] for row in reasons}, "newest": newest})
-        return
-    print_table(
-        ("reason", "events", "newest (UTC)"),
-        [(row["reason"], f"{row['events']:,}", str(row["newest"])) for row in reasons],
-        numbers=("events",),
-    )
-    _print_newest(newest)
-
-
-def _print_newest(newest: Sequence[Mapping[str, Any]]) -> None:
-    click.echo()
-    print_table(
-        ("booked at (UTC)", "position", "reason", "event", "detail"),
-        [(str(row["booked_at"]), _place(row), row["reason"], row["event_id"], row["detail"]) for row in newest],
-        numbers=(),
-    )
-
-
-commands: list[click.Command] = [sql, wait, tail, explain, rejected]
+commands: list[click.Command] = [sql, wait, tail, explain]

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from stream_processors.core.overrides import instant_us
+from stream_processors.core.validate import of_kind
 
 #: What an entry may fill in, in the order of an event's columns.
 FILLED = ("business_unit", "cost_center", "department", "team")
@@ -70,11 +71,15 @@ class Directory:
         self._names = {name: np.array([getattr(entry, name) for entry in entries], object) for name in FILLED}
 
     def fill(self, events: pa.RecordBatch) -> pa.RecordBatch:
-        """The events (EVENT_COLUMNS) with what they lack of FILLED, where the directory has it."""
+        """The events (EVENT_COLUMNS) with what they lack of FILLED, where the directory has it.
+
+        Adjustments stay as they are: one that takes back what was booked under no department must count there too.
+        """
         if not self._number or not events.num_rows:
             return events
         at = events.column("occurred_at").view(pa.int64()).to_numpy()
         entry = self._entries(self._people(events), at)
+        entry[of_kind(events, "adjustment")] = -1
         if not (entry >= 0).any():
             return events
         columns = dict(zip(events.schema.names, events.columns, strict=True))

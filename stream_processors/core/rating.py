@@ -10,11 +10,13 @@ import xxhash
 
 from schemas.arrow import EVENT_COLUMNS, MICROS, REJECT_ROWS, USAGE_ROWS
 from schemas.codec import FRAME
+from stream_processors.core.adjustments import Measures, uses, with_adjustments
 from stream_processors.core.decode import decode_batch
 from stream_processors.core.directory import NOBODY, Directory
 from stream_processors.core.price_book import PriceBook
+from stream_processors.core.revisions import Revisions, revised
 from stream_processors.core.seen import CONFLICT, DUPLICATE, Seen, identities
-from stream_processors.core.validate import breaches
+from stream_processors.core.validate import breaches, of_kind
 
 _IDENTITY = ("source", "event_id", "organization")
 _NO_REJECTS = pa.RecordBatch.from_pylist([], schema=REJECT_ROWS)
@@ -47,11 +49,18 @@ class _Reject:
 
 
 def rate(
-    batch: RawBatch, schema_of: Callable[[int], str | None], book: PriceBook, seen: Seen, directory: Directory = NOBODY
+    batch: RawBatch,
+    schema_of: Callable[[int], str | None],
+    book: PriceBook,
+    seen: Seen,
+    revisions: Revisions,
+    directory: Directory = NOBODY,
 ) -> Rated:
-    """Decodes, validates, completes, prices and deduplicates a batch; `seen` takes in what became a row.
+    """Decodes, validates, completes, prices and deduplicates a batch.
 
-    What `schema_of` raises goes through; `seen` is unchanged then. An event is priced before it is looked up among
+    `seen` and `revisions` take in what became a row.
+
+    What `schema_of` raises goes through; neither has changed then. An event is priced before it is looked up among
     those seen, so that a rejected one never stands in the way of its repair.
     """
     decoded = decode_batch(batch.values, schema_of)
@@ -65,21 +74,29 @@ def rate(
     events, positions = _without(decoded.events, decoded.positions, list(broken))
     events = directory.fill(events)
 
+    adjusts = of_kind(events, "adjustment")
     cost, priced = book.price(events)
-    too_large = np.flatnonzero(priced & (cost < 0)).tolist()
+    too_large = np.flatnonzero(priced & (cost < 0) & ~adjusts).tolist()
     rejects += [
         _Reject(int(positions[row]), "too_large", "cost_pico: beyond 64 bits", _identity(events, row))
         for row in too_large
     ]
     events, positions = _without(events, positions, too_large)
-    cost, priced = np.delete(cost, too_large), np.delete(priced, too_large)
+    measures = uses(np.delete(cost, too_large), np.delete(priced, too_large))
+    if adjusts.any():
+        measures = with_adjustments(measures, events, np.delete(adjusts, too_large))
 
     content = _content_hashes(batch.values, positions)
     verdict = seen.check(identities(events), content, batch.booked_ms[positions])
     repeated = np.flatnonzero(verdict).tolist()
     rejects += [_repeat(events, positions, row, int(verdict[row])) for row in repeated]
-    rows = _rows(events, cost, priced, content, batch, positions)
-    return Rated(_without(rows, positions, repeated)[0], _reject_rows(rejects, batch))
+    rows, positions = _without(_rows(events, measures, content, batch, positions), positions, repeated)
+    mask = revised(rows)
+    if mask.any():
+        booked = revisions.book(rows, mask)
+        rejects += [_repeat(rows, positions, row, verdict) for row, verdict in booked.refused]
+        rows = booked.rows
+    return Rated(rows, _reject_rows(rejects, batch))
 
 
 def _without(
@@ -116,17 +133,16 @@ def _identity(events: pa.RecordBatch, row: int) -> tuple[str, str, str]:
 
 def _rows(
     events: pa.RecordBatch,
-    cost: npt.NDArray[np.int64],
-    priced: npt.NDArray[np.bool_],
+    measures: Measures,
     content: npt.NDArray[np.uint64],
     batch: RawBatch,
     positions: npt.NDArray[np.int64],
 ) -> pa.RecordBatch:
     count = len(positions)
     rated = {
-        "cost_pico": pa.array(cost, mask=~priced),
-        "requests": pa.array(np.ones(count, np.int8)),
-        "unpriced_requests": pa.array((~priced).astype(np.int8)),
+        "cost_pico": pa.array(measures.cost_pico, mask=~measures.priced),
+        "requests": pa.array(measures.requests),
+        "unpriced_requests": pa.array(measures.unpriced_requests),
         "booked_at": pa.array(batch.booked_ms[positions] * 1000).view(MICROS),
         "src_offset": pa.array(batch.offsets[positions]),
         "src_entry": pa.array(np.zeros(count, np.int8)),

@@ -1,6 +1,7 @@
 """What makes an event impossible to book: a closed set of reasons, checked by columns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import TOKEN_CLASSES
+from schemas.event import ADJUSTMENT_RULES
 
 Mask = npt.NDArray[np.bool_]
 _MAX_NAME = 128
@@ -16,8 +18,11 @@ _MAX_TOKENS = 10**9  # a class
 _MAX_AHEAD_US = 5 * 60 * 1_000_000
 _FIRST_US = int(np.datetime64("2015-01-01", "us").astype(np.int64))
 _END_US = int(np.datetime64("2100-01-01", "us").astype(np.int64))
-_SYMBOLS = {"service_tier": ("default", "batch", "flex", "priority"), "status": ("ok", "error", "cancelled")}
-_KINDS = ("usage", "provisional", "final", "adjustment")
+_SYMBOLS = {
+    "kind": ("usage", "provisional", "final", "adjustment"),
+    "service_tier": ("default", "batch", "flex", "priority"),
+    "status": ("ok", "error", "cancelled"),
+}
 #: (part, whole): each part, and each sum of parts that share no token, is at most its whole.
 _PARTS = (
     (("cache_read_tokens", "cache_write_tokens"), "input_tokens"),
@@ -49,15 +54,36 @@ def breaches(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> dict[i
 
 def _rules(events: pa.RecordBatch, booked_us: npt.NDArray[np.int64]) -> Iterator[Breach]:
     counts = {name: events.column(name).to_numpy() for name in TOKEN_CLASSES}
+    adjusts = of_kind(events, "adjustment")
     yield from _names(events)
     yield from _enums(events)
-    yield from _negatives(events, counts)
-    yield from _parts(events, counts)
+    yield from _never_negative(events)
+    uses = chain(_providers(events), _counts(events, counts), _parts(events, counts))
+    if not adjusts.any():
+        yield from uses
+    else:
+        yield from _only(~adjusts, uses)
+        yield from _only(adjusts, _adjustments(events))
     yield from _times(events, booked_us)
     yield _any_count("too_large", counts, np.maximum, lambda values: values > _MAX_TOKENS, f"at most {_MAX_TOKENS}")
     units = events.column("units")
     most = _per_row(units.offsets, units.items, np.maximum)
     yield Breach("too_large", most > _MAX_TOKENS, _says("most of units", most, f"at most {_MAX_TOKENS}"))
+    if adjusts.any():
+        rule = f"at least {-_MAX_TOKENS}"
+        yield _any_count("too_large", counts, np.minimum, lambda values: values < -_MAX_TOKENS, rule)
+        least = _per_row(units.offsets, units.items, np.minimum)
+        yield Breach("too_large", least < -_MAX_TOKENS, _says("least of units", least, rule))
+
+
+def of_kind(events: pa.RecordBatch, *kinds: str) -> Mask:
+    """Which rows are of one of these kinds."""
+    return ~_outside(events.column("kind"), kinds)
+
+
+def _only(members: Mask, rules: Iterable[Breach]) -> Iterator[Breach]:
+    for reason, mask, detail in rules:
+        yield Breach(reason, mask & members, detail)
 
 
 def _says(name: str, values: npt.NDArray[np.int64], rule: str) -> Callable[[int], str]:
@@ -69,6 +95,9 @@ def _names(events: pa.RecordBatch) -> Iterator[Breach]:
         lengths = _lengths(events.column(name))
         mask = (lengths == 0) | (lengths > limit)
         yield Breach("invalid", mask, _says(f"length of {name}", lengths, f"1 to {limit} characters"))
+
+
+def _providers(events: pa.RecordBatch) -> Iterator[Breach]:
     for name in ("provider", "model"):
         lengths = _lengths(events.column(name))
         yield Breach("invalid", lengths == 0, _says(f"length of {name}", lengths, "at least 1 character"))
@@ -81,8 +110,6 @@ def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _enums(events: pa.RecordBatch) -> Iterator[Breach]:
-    kind = events.column("kind")
-    yield Breach("invalid", _outside(kind, ("usage",)), lambda row: _kind_detail(kind[row].as_py()))
     for name, symbols in _SYMBOLS.items():
         yield Breach(
             "invalid", _outside(events.column(name), symbols), _symbol_detail(events.column(name), name, symbols)
@@ -94,28 +121,54 @@ def _outside(column: pa.DictionaryArray, symbols: tuple[str, ...]) -> Mask:
     return np.zeros(len(column), bool) if known.all() else ~known[column.indices.to_numpy()]
 
 
-def _kind_detail(kind: str) -> str:
-    if kind in _KINDS:
-        return f"kind = {kind!r}: only 'usage' is booked yet"
-    return f"kind = {kind!r}: one of {', '.join(_KINDS)}"
-
-
 def _symbol_detail(column: pa.DictionaryArray, name: str, symbols: tuple[str, ...]) -> Callable[[int], str]:
     return lambda row: f"{name} = {column[row].as_py()!r}: one of {', '.join(symbols)}"
 
 
-def _negatives(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[Breach]:
+def _never_negative(events: pa.RecordBatch) -> Iterator[Breach]:
     revision = events.column("revision").to_numpy()
     yield Breach("invalid", revision < 0, _says("revision", revision, "not negative"))
-    yield _any_count("invalid", counts, np.minimum, lambda values: values < 0, "not negative")
-    for name in ("input_parts", "output_parts", "units"):
-        column = events.column(name)
-        least = _per_row(column.offsets, column.items, np.minimum)
-        yield Breach("invalid", least < 0, _says(f"least of {name}", least, "not negative"))
+    yield from (_no_negative_item(events, name) for name in ("input_parts", "output_parts"))
     files = events.column("attachments")
     for name in ("bytes", "tokens"):
         least = _per_row(files.offsets, files.values.field(name), np.minimum)
         yield Breach("invalid", least < 0, _says(f"least {name} of attachments", least, "not negative"))
+
+
+def _counts(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[Breach]:
+    yield _any_count("invalid", counts, np.minimum, lambda values: values < 0, "not negative")
+    yield _no_negative_item(events, "units")
+
+
+def _no_negative_item(events: pa.RecordBatch, name: str) -> Breach:
+    column = events.column(name)
+    least = _per_row(column.offsets, column.items, np.minimum)
+    return Breach("invalid", least < 0, _says(f"least of {name}", least, "not negative"))
+
+
+def _adjustments(events: pa.RecordBatch) -> Iterator[Breach]:
+    kinds = events.column("adjustment_type")
+    yield Breach(
+        "invalid",
+        _outside(kinds, tuple(ADJUSTMENT_RULES)),
+        _symbol_detail(kinds, "adjustment_type", tuple(ADJUSTMENT_RULES)),
+    )
+    revision = events.column("revision").to_numpy()
+    yield Breach("invalid", revision != 0, _says("revision", revision, "an adjustment has none"))
+    for name in ("reason", "author"):
+        lengths = _lengths(events.column(name))
+        yield Breach("invalid", lengths == 0, _says(f"length of {name}", lengths, "at least 1 character"))
+    corrects = _lengths(events.column("corrects"))
+    yield Breach("invalid", corrects > _MAX_NAME, _says("length of corrects", corrects, f"at most {_MAX_NAME}"))
+    correcting = ~_outside(kinds, tuple(name for name, rule in ADJUSTMENT_RULES.items() if rule.corrects))
+    yield Breach("invalid", correcting & (corrects == 0), _needs(kinds, "corrects = ''", "names an event_id"))
+    moving = ~_outside(kinds, tuple(name for name, rule in ADJUSTMENT_RULES.items() if rule.amount))
+    silent = events.column("amount_pico").is_null().to_numpy(zero_copy_only=False)
+    yield Breach("invalid", moving & silent, _needs(kinds, "amount_pico = null", "states an amount"))
+
+
+def _needs(kinds: pa.DictionaryArray, found: str, rule: str) -> Callable[[int], str]:
+    return lambda row: f"{found}: adjustment_type = {kinds[row].as_py()!r} {rule}"
 
 
 def _any_count(

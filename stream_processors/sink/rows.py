@@ -30,7 +30,8 @@ def reject_rows(blocks: Sequence[Block]) -> pa.RecordBatch:
 def block_rows(blocks: Sequence[Block], landed_at: int) -> pa.RecordBatch:
     """Rows of table `blocks`; `landed_at` in microseconds UTC."""
     headers = [block.header for block in blocks]
-    plain = ("first_offset", "last_offset", "extends", "row_count", "reject_count", "marker_count", "gap_count")
+    counts = ("row_count", "pair_count", "reject_count", "marker_count", "gap_count")
+    plain = ("first_offset", "last_offset", "extends", *counts)
     columns: dict[str, pa.Array] = {
         "src_epoch": pa.array([header.src_epoch for header in headers], pa.string()),
         "src_partition": pa.array([header.src_partition for header in headers], pa.int32()),

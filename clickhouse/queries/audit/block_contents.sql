@@ -5,6 +5,7 @@ WITH
         SELECT
             block_offset,
             countIf(is_row AND src_entry = 0) AS rows,
+            countIf(is_row AND src_entry = 1) AS pairs,
             countIf(NOT is_row) AS rejects,
             uniqExactIf(src_offset, src_entry = 0) AS offsets,
             count() AS entries,
@@ -34,13 +35,16 @@ WITH
             first_offset,
             last_offset,
             toInt64(row_count) AS expected_rows,
+            toInt64(pair_count) AS expected_pairs,
             toInt64(reject_count) AS expected_rejects,
             marker_count + gap_count AS without_entry,
             toInt64(rows) AS found_rows,
+            toInt64(pairs) AS found_pairs,
             toInt64(rejects) AS found_rejects,
             toInt64(entries - distinct_entries) AS repeated,
             NOT is_block
                 OR rows != row_count
+                OR pairs != pair_count
                 OR rejects != reject_count
                 OR offsets != row_count + reject_count
                 OR entries != distinct_entries
@@ -60,6 +64,6 @@ SELECT
     sum(expected_rows + expected_rejects + without_entry) AS offsets,
     arraySort(groupArrayIf({limit:UInt32})(
         (block_offset, is_block, epoch, first_offset, last_offset, expected_rows, expected_rejects, without_entry,
-            found_rows, found_rejects, repeated),
+            found_rows, found_rejects, repeated, expected_pairs, found_pairs),
         differs)) AS blocks
 FROM compared

@@ -1,7 +1,7 @@
 """The model of a usage event: what it refuses, and how it says so."""
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.codec import avro_schema, decode, encode
-from schemas.event import MAX_COUNT, UsageEvent, event_key, explain
+from schemas.event import ADJUSTMENT_RULES, MAX_COUNT, AdjustmentType, UsageEvent, event_key, explain
 
 NEEDED: dict[str, Any] = {
     "event_id": "e-1",
@@ -126,7 +126,24 @@ def test_an_adjustment_says_what_why_and_who(field: str) -> None:
 
 
 def test_a_credit_corrects_no_event() -> None:
-    assert UsageEvent(**ADJUSTMENT | {"adjustment_type": "credit", "corrects": ""}).corrects == ""
+    assert UsageEvent(**ADJUSTMENT | {"adjustment_type": "credit", "corrects": "", "amount_pico": -5}).corrects == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"revision": 1}, "revision = 1: an adjustment has none"),
+        ({"adjustment_type": "credit"}, "amount_pico = None: adjustment_type = 'credit' states an amount"),
+        ({"adjustment_type": "pricing"}, "amount_pico = None: adjustment_type = 'pricing' states an amount"),
+        ({"adjustment_type": "refund"}, "adjustment_type = 'refund': Input should be '', 'reversal', 'reinstatement'"),
+    ],
+)
+def test_an_adjustment_keeps_the_rules_of_its_type(fields: dict[str, Any], message: str) -> None:
+    assert fault(ADJUSTMENT | fields).startswith(message)
+
+
+def test_every_adjustment_type_has_its_rule() -> None:
+    assert list(ADJUSTMENT_RULES) == list(get_args(AdjustmentType))
 
 
 def test_an_event_cannot_be_changed() -> None:

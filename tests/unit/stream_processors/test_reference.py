@@ -18,6 +18,7 @@ from schemas.arrow import TOKEN_CLASSES
 from schemas.codec import avro_text, encode, frame
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import RawBatch, rate
+from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
 from stream_processors.reference import INT64_MAX, Partition, Verdict
 from stream_processors.reference_prices import price_pico
@@ -85,6 +86,8 @@ def test_a_row_holds_what_was_emitted_and_its_exact_price() -> None:
         (framed(organization="o" * 129), "invalid"),
         (framed(model=""), "invalid"),
         (framed(kind="adjustment"), "invalid"),
+        (framed(kind="adjustment", adjustment_type="credit", reason="r", author="a"), "invalid"),
+        (framed(attachments=[{"file_id": "f", "bytes": -1}]), "invalid"),
         (framed(output_tokens=-1), "invalid"),
         (framed(units={"web_search": -1}), "invalid"),
         (framed(cache_read_tokens=600, cache_write_tokens=401), "parts_exceed_whole"),
@@ -220,7 +223,7 @@ def test_the_engine_comes_to_the_same_verdicts(seed: int) -> None:
     values += rng.choices(values, k=50)
     booked_ms = np.full(len(values), BOOKED_US // 1000)
     batch = RawBatch(values, [None] * len(values), np.arange(len(values)), booked_ms)
-    rated = rate(batch, schema_of, PriceBook.compiled(), Seen())
+    rated = rate(batch, schema_of, PriceBook.compiled(), Seen(), Revisions())
     rows = {
         row["src_offset"]: row for row in rated.rows.select(["src_offset", "cost_pico", *TOKEN_CLASSES]).to_pylist()
     }

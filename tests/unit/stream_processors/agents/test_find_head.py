@@ -60,7 +60,7 @@ def log_of(steps: list[tuple[bool, int]]) -> tuple[list[Record], Chain, int]:
 
 
 def test_an_empty_log_has_no_head() -> None:
-    assert find_head(Log([]), 0) == (Chain(), 0)
+    assert find_head(Log([]), 0) == (Chain(), 0, 0)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=40), st.integers(0, 200), st.data())
@@ -68,7 +68,7 @@ def test_the_head_is_the_last_accepted_block(steps: list[tuple[bool, int]], stra
     """Also with more records that lost behind it than are read at first."""
     records, chain, clock = log_of(steps + [(False, 3)] * (strays if any(wins for wins, _ in steps) else 0))
     low = data.draw(st.integers(0, chain.head))
-    assert find_head(Log(records, low), 0) == (chain, clock)
+    assert find_head(Log(records, low), 0) == (chain, clock, 0)
 
 
 def test_a_record_that_lost_is_not_the_head_when_retention_took_all_it_extends() -> None:

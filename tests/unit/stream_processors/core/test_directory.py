@@ -5,11 +5,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from rating_events import OCCURRED_US, columns, event
+from rating_events import BOOKED_MS, OCCURRED_US, batch, columns, event, framed, schema_of
 
 from stream_processors.core.directory import FILLED, NOBODY, Directory, Person
 from stream_processors.core.directory_forms import grown, latest_version, parse_people, people_at
-from stream_processors.reference import _belonging, people_of
+from stream_processors.core.price_book import PriceBook
+from stream_processors.core.rating import rate
+from stream_processors.core.revisions import Revisions
+from stream_processors.core.seen import Seen
+from stream_processors.reference import Partition, _belonging, people_of
 from stream_processors.versioned_log import to_bytes
 
 CSV = """organization,user,from,business_unit,cost_center,department,team,display_name
@@ -39,6 +43,32 @@ def test_a_reorganisation_does_not_rewrite_the_past() -> None:
 def test_what_an_event_says_stands() -> None:
     said = {"user": "ada", "department": "finance", "occurred_at": OCCURRED_US - 1}
     assert filled(directory(), said) == [("products", "4711", "finance", "search")]
+
+
+def test_an_adjustment_counts_where_it_says() -> None:
+    adjustment = {"user": "ada", "kind": "adjustment", "team": "search", "occurred_at": OCCURRED_US}
+    assert filled(directory(), adjustment, {"user": "ada"}) == [
+        ("", "", "", "search"),
+        ("products", "4712", "research", ""),
+    ]
+
+
+def test_a_revision_moves_to_where_the_directory_has_it_by_then() -> None:
+    seen, revisions, reference = Seen(), Revisions(), Partition(schema_of)
+    people = parse_people(CSV, "people.csv").values()
+    records = [to_bytes(each) for each in grown({}, people, 1, datetime.now(UTC)).values()]
+    rows, verdicts = [], []
+    for version, known in enumerate((NOBODY, directory())):
+        value = framed(user="ada", kind="provisional", revision=version, input_tokens=1000 * (version + 1))
+        raw = batch([value], version)
+        rows += rate(raw, schema_of, PriceBook.compiled(), seen, revisions, known).rows.to_pylist()
+        verdicts.append(reference.judge(value, BOOKED_MS * 1000, (), people_of(records, version)))
+    booked = [(row["src_entry"], row["department"], row["input_tokens"], row["requests"]) for row in rows]
+    assert booked == [(0, "", 1000, 1), (0, "research", 2000, 1), (1, "", -1000, -1)]
+    said = [values for verdict in verdicts for values in (verdict.values, verdict.pair) if values is not None]
+    assert [(each["department"], each["input_tokens"], each["requests"]) for each in said] == [
+        entry[1:] for entry in booked
+    ]
 
 
 def test_who_is_not_there_or_not_yet_stays_unassigned() -> None:
@@ -98,7 +128,12 @@ def test_the_reference_fills_in_alike() -> None:
     records = [to_bytes(each) for each in grown({}, people.values(), 1, datetime.now(UTC)).values()]
     said = people_of(records, 1)
     events = [
-        {"user": f"u{random.randrange(70)}", "department": random.choice(("", "own")), "occurred_at": at}
+        {
+            "user": f"u{random.randrange(70)}",
+            "department": random.choice(("", "own")),
+            "occurred_at": at,
+            "kind": random.choice(("usage", "adjustment")),
+        }
         for at in (OCCURRED_US - random.randrange(30 * 86_400_000_000) for _ in range(2_000))
     ]
     blank = dict.fromkeys(FILLED, "")

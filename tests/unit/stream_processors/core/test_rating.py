@@ -11,6 +11,7 @@ from schemas.arrow import REJECT_ROWS, USAGE_ROWS
 from schemas.block import BlockHeader, decode_block, encode_block
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import Rated, rate
+from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
 
 BOOK = PriceBook.compiled()
@@ -18,7 +19,7 @@ DAY_US = 86_400_000_000
 
 
 def rated(values: list[bytes], seen: Seen | None = None, first_offset: int = 0, booked_ms: int = BOOKED_MS) -> Rated:
-    return rate(batch(values, first_offset, booked_ms), schema_of, BOOK, Seen() if seen is None else seen)
+    return rate(batch(values, first_offset, booked_ms), schema_of, BOOK, Seen() if seen is None else seen, Revisions())
 
 
 POISON = {
@@ -36,7 +37,7 @@ POISON = {
     "empty event_id": (framed(event_id=""), "invalid", "length of event_id = 0: 1 to 128 characters"),
     "empty source": (framed(source=""), "invalid", "length of source = 0: 1 to 128 characters"),
     "empty organization": (framed(organization=""), "invalid", "length of organization = 0: 1 to 128 characters"),
-    "adjustment": (framed(kind="adjustment"), "invalid", "kind = 'adjustment': only 'usage' is booked yet"),
+    "adjustment": (framed(kind="adjustment"), "invalid", "adjustment_type = '': one of reversal, reinstatement, "),
     "parts": (
         framed(cache_read_tokens=600, cache_write_tokens=401),
         "parts_exceed_whole",
@@ -123,7 +124,7 @@ def test_a_cost_beyond_64_bits_is_rejected() -> None:
             return np.where(np.arange(len(cost)) == 1, -1, cost), priced
 
     values = [framed(event_id=name) for name in "abc"]
-    result = rate(batch(values), schema_of, Dear.compiled(), Seen())
+    result = rate(batch(values), schema_of, Dear.compiled(), Seen(), Revisions())
     assert result.rows.column("event_id").to_pylist() == ["a", "c"]
     assert result.rejects.column("reason").to_pylist() == ["too_large"]
     assert result.rejects.column("event_id").to_pylist() == ["b"]
@@ -136,7 +137,7 @@ def test_when_the_registry_is_away_nothing_is_remembered() -> None:
         raise ConnectionError("registry is away")
 
     with pytest.raises(ConnectionError):
-        rate(batch([framed()]), away, BOOK, seen)
+        rate(batch([framed()]), away, BOOK, seen, Revisions())
     assert len(seen) == 0
     assert rated([framed()], seen).rows.num_rows == 1
 

@@ -4,12 +4,13 @@ from rating_events import batch, framed, schema_of
 
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import rate
+from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
 from stream_processors.core.unpriced import Unpriced, unpriced_alert, unpriced_models
 
 
 def found(*values: bytes) -> list[Unpriced]:
-    return unpriced_models(rate(batch(values), schema_of, PriceBook.compiled(), Seen()).rows)
+    return unpriced_models(rate(batch(values), schema_of, PriceBook.compiled(), Seen(), Revisions()).rows)
 
 
 def test_each_model_is_named_once_with_its_first_event() -> None:

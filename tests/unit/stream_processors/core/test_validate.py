@@ -25,7 +25,6 @@ def found(*events: dict[str, Any], booked_us: int = OCCURRED_US) -> dict[int, tu
         ({"organization": ""}, "invalid", "length of organization = 0: 1 to 128 characters"),
         ({"provider": ""}, "invalid", "length of provider = 0: at least 1 character"),
         ({"model": ""}, "invalid", "length of model = 0: at least 1 character"),
-        ({"kind": "final"}, "invalid", "kind = 'final': only 'usage' is booked yet"),
         ({"kind": "refund"}, "invalid", "kind = 'refund': one of usage, provisional, final, adjustment"),
         ({"service_tier": "turbo"}, "invalid", "service_tier = 'turbo': one of default, batch, flex, priority"),
         ({"status": "odd"}, "invalid", "status = 'odd': one of ok, error, cancelled"),
