@@ -127,3 +127,9 @@ def test_every_make_target_that_papers_name_is_there() -> None:
     papers = "".join(tracked().get(name, "") for name in ("README.md", "CONTRIBUTING.md", "docs/operations.md"))
     named = set(re.findall(r"`make ([a-z-]+)", papers)) | set(re.findall(r"^ {4}make ([a-z-]+)", papers, re.MULTILINE))
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """A run of them all could import only one."""
+    names = [Path(name).name for name in tracked() if name.startswith("tests/") and Path(name).name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))
