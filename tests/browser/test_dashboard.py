@@ -3,12 +3,14 @@
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as NotThereError
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for Superset to be made
 
@@ -184,11 +186,15 @@ def _choose(page: Page, name: str, value: str) -> None:
     """Picks `value` in the select filter `name`, which may stand behind "More filters"."""
     field = page.locator(f"[data-test=NATIVE_FILTER-{name}]")
     expect(page.locator("[data-test=filter-control-name]")).not_to_have_count(0)
-    if not field.is_visible():
-        page.locator("[data-test=dropdown-container-btn]").click()
-    field.click()
-    # Not a click at a place: the list may still move when the dashboard refreshes under it.
     option = page.locator(".ant-select-item-option:visible", has_text=re.compile(f"^{re.escape(value)}$"))
+    while not option.is_visible():  # a refresh may close what was opened; the test's time-out ends this
+        with suppress(NotThereError):
+            if not field.is_visible():
+                page.locator("[data-test=dropdown-container-btn]").click(timeout=PATIENCE_MS / 6)
+            field.click(timeout=PATIENCE_MS / 6)
+            page.keyboard.type(value)  # a long list renders only what is in sight
+            option.wait_for(state="visible", timeout=PATIENCE_MS / 6)
+    # Not a click at a place: the list may still move when the dashboard refreshes under it.
     option.dispatch_event("click")
     page.keyboard.press("Escape")
     _apply(page)
