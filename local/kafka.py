@@ -74,13 +74,13 @@ def prepare(config: Config) -> None:
 
 def command(config: Config) -> list[str]:
     """The command that runs the broker in the foreground."""
-    return [*_java(config), *FLAGS, "kafka.Kafka", str(_properties_file(config))]
+    return [*_java(config), "kafka.Kafka", str(_properties_file(config))]
 
 
 def _format(config: Config) -> None:
     tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", cluster_id(uuid.uuid4)]
     run = subprocess.run(
-        [*_java(config), *FLAGS, *tool, "--config", str(_properties_file(config))],
+        [*_java(config), *tool, "--config", str(_properties_file(config))],
         capture_output=True,
         text=True,
         check=False,
@@ -100,7 +100,7 @@ def cluster_id(random_uuid: Callable[[], uuid.UUID]) -> str:
 def _java(config: Config) -> list[str]:
     class_path = ":".join(str(cached(jar, config.cache_dir)) for jar in JARS)
     layout = f"-Dlog4j2.configurationFile={_log_layout_file(config)}"
-    return [java.EXECUTABLE, layout, *java.QUIET, "-cp", class_path]
+    return [java.EXECUTABLE, *FLAGS, layout, *java.QUIET, "-cp", class_path]
 
 
 def _home(config: Config) -> Path:

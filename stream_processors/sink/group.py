@@ -28,8 +28,8 @@ CONSUMER: dict[str, Any] = {
     "queued.max.messages.kbytes": 64 << 10,  # the prefetch, and so the memory that an outage may take
 }
 #: The group has moved on without us: what is in hand belongs to another member now. Where it does not know us at all
-#: (a broker that was killed may forget its members), the process ends, and its successor joins: seen to be surer than
-#: to wait for the client to join again, which it once did not.
+#: (a broker that was killed may forget its members), the process ends, and its successor joins: a client that waited
+#: to be given partitions again was once seen to wait for ever.
 LOST = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.REBALANCE_IN_PROGRESS,
