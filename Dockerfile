@@ -13,10 +13,13 @@ COPY pyproject.toml README.md LICENSE tollbook.py ./
 COPY schemas schemas
 COPY producers producers
 COPY stream_processors stream_processors
+COPY notifiers notifiers
 COPY local local
 COPY clickhouse clickhouse
 COPY superset superset
 RUN pip install --no-deps --editable .
+# A volume mounted there takes its owner from the image.
+RUN install --directory --owner tollbook /var/lib/tollbook
 USER tollbook
 
 FROM base AS superset

@@ -42,6 +42,7 @@ NAMES = (
     "rating",
     "windows",
     "sink",
+    "notifier",
     "superset-provision",
     "superset",
 )
@@ -102,6 +103,12 @@ def process_table(config: Config, values: Mapping[str, str]) -> list[Process]:
             _module("stream_processors.sink"),
             after=("provision", "migrate"),
             environment=ours | _named("sink"),
+        ),
+        Process(
+            "notifier",
+            _module("notifiers"),
+            after=("provision",),
+            environment=ours,
         ),
         Process(
             "superset-provision",

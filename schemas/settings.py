@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     clickhouse_password: SecretStr = SecretStr("")
     superset: str = "http://127.0.0.1:8088"
     calendar: Path = Path("calendar.toml")
+    notify: Path = Path("notify.toml")
     partitions: int = 4
     replication: int = 1
     instance: str = ""  # a worker's own name, the same after a restart: it finds its partitions again at once

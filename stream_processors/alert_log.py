@@ -9,11 +9,12 @@ from typing import Any, cast
 import fastavro
 from confluent_kafka import Message
 
+from schemas.alert_chain import extends_of
 from schemas.codec import avro_schema, decode, split_frame
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import ALERTS
-from stream_processors.core.alerts import AlertBook, extends_of
+from stream_processors.core.alerts import AlertBook
 from stream_processors.logs import LogReader
 
 PAUSE_S = 0.25

@@ -16,6 +16,7 @@ import orjson
 import pyarrow as pa
 from faust.types.tuples import TP
 
+from schemas.alert_chain import EXTENDS
 from schemas.arrow import WINDOW_ENTRIES
 from schemas.block import from_ipc, to_ipc
 from schemas.calendar import PERIODS, Window, load_calendar
@@ -27,7 +28,7 @@ from stream_processors import append, faults
 from stream_processors.alert_log import chain_end, fold_partition
 from stream_processors.budget_log import BudgetFollower
 from stream_processors.core import int128
-from stream_processors.core.alerts import EXTENDS, AlertBook, alert_record, limit_key, limit_record
+from stream_processors.core.alerts import AlertBook, alert_record, limit_key, limit_record
 from stream_processors.core.budgets import Budget
 from stream_processors.core.merge import MARGIN_US, Place, ShardTotals
 from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader

@@ -1,7 +1,6 @@
 """Which alerts stand, and which are due: a fold of `usage.alerts` itself, so that no second table can disagree.
 
-Each partition of the topic is a chain: a record names the offset of the accepted record it `extends` (-1 for the
-first). A record that does not extend the head was computed on a history that lost, and is ignored.
+Each partition of the topic is a chain: see `schemas.alert_chain`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.alert_chain import extends_head
 from schemas.calendar import Window
 from stream_processors.core.budgets import (
     Budget,
@@ -24,7 +24,6 @@ from stream_processors.core.budgets import (
 from stream_processors.core.selection import conditions_text
 
 DAY_US = 86_400_000_000
-EXTENDS = "extends"  # the header that links a record to its predecessor: its offset as decimal text
 #: Beyond any amount: totals are kept in 128 bits.
 NEVER = (1 << 127) - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,7 +85,7 @@ class AlertBook:
         `extends` is the header's value, None when there is none: such records (alerts about the pipeline, by
         other writers) stand beside the chain.
         """
-        if extends is None or not (extends == self.head or self.head < self._start > extends):
+        if extends is None or not extends_head(extends, self.head, self._start):
             return False
         self.head = offset
         for position in record["positions"]:
@@ -206,11 +205,6 @@ def limit_record(
         "positions": [dict(position) for position in positions],
         "as_of": instant(now_us),
     }
-
-
-def extends_of(headers: Iterable[tuple[str, bytes]] | None) -> int | None:
-    """The offset that a record of `usage.alerts` extends; None when it stands beside the chain."""
-    return next((int(value) for name, value in headers or () if name == EXTENDS), None)
 
 
 def limit_key(budget_id: str, organization: str, scope_kind: str, scope: str) -> bytes:

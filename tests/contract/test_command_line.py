@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import tollbook
 
-PACKAGES = ("schemas", "producers", "stream_processors", "local", "confluent_kafka", "pyarrow")
+PACKAGES = ("schemas", "producers", "stream_processors", "notifiers", "local", "confluent_kafka", "pyarrow")
 
 
 def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]:

@@ -23,7 +23,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text()
 # What a server has besides: Superset's metadata and its cache are files and memory on one machine.
 SERVERS_ONLY = {"superset-database", "superset-cache"}
-OURS = ("provision", "migrate", "rating", "windows", "sink")
+OURS = ("provision", "migrate", "rating", "windows", "sink", "notifier")
 
 
 def interpolated() -> dict[str, set[str]]:
@@ -126,7 +126,8 @@ def test_services_talk_on_a_network_without_a_way_out() -> None:
     assert COMPOSE["networks"]["ledger"] == {"internal": True}
     publishing = {name for name, _ in published()}
     for name, service in SERVICES.items():
-        assert service["networks"] == (["ledger", "host"] if name in publishing else ["ledger"])
+        outside = ["outside"] if name == "notifier" else ["host"] if name in publishing else []
+        assert service["networks"] == ["ledger", *outside], name
         assert "network_mode" not in service
         assert "privileged" not in service
 

@@ -16,7 +16,6 @@ from stream_processors.core.alerts import (
     AlertBook,
     Change,
     alert_record,
-    extends_of,
     instant,
     limit_key,
     limit_record,
@@ -221,12 +220,6 @@ def test_the_chain_goes_on_after_retention_took_its_beginning() -> None:
     assert book.fold(2, 1, records[2])
     assert not book.fold(3, 1, records[3])
     assert book.fold(3, 2, records[3])
-
-
-def test_the_link_is_read_from_the_headers() -> None:
-    assert extends_of([("other", b"x"), ("extends", b"-1")]) == -1
-    assert extends_of([("other", b"x")]) is None
-    assert extends_of(None) is None
 
 
 def test_other_types_of_alert_move_the_head_and_nothing_else() -> None:

@@ -1,0 +1,1 @@
+"""Alert consumers: routing, an outbox that loses nothing, and the channels."""

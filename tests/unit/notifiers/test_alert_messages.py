@@ -1,0 +1,91 @@
+"""What people and programs read."""
+
+from email import message_from_bytes
+from email.policy import SMTP
+from email.policy import default as default_policy
+
+import orjson
+import pytest
+from notify_alerts import stored_alert
+
+from notifiers import messages
+from notifiers.channels.mail import compose
+from notifiers.config import Email
+from notifiers.delivery import Batch
+
+EVIL = 'x\r\nBcc: all@example.com\n<script>alert(1)</script>&"'
+
+
+def test_the_numbers_are_the_alert_s_own() -> None:
+    told = messages.text([stored_alert()], "https://d.example")
+    assert told.splitlines() == [
+        "caution: department engineering of acme reached 90 %",
+        "  budget: department-month",
+        "  organization: acme",
+        "  department: engineering",
+        "  month: 2026-03-01 00:00 to 2026-04-01 00:00 UTC",
+        "  used: 135.000000000001 of 150.00 US dollars (90.0 %)",
+        "  remaining: 14.999999999999 US dollars",
+        "  raised at: 2026-03-10 11:59:00Z",
+        "  alert: a1",
+        "",
+        "https://d.example",
+    ]
+
+
+def test_a_percentage_is_never_rounded_up() -> None:
+    assert "(99.9 %)" in messages.text([stored_alert(used="149.999999999999")], "")
+
+
+def test_an_alert_without_budget_and_window_says_what_it_has() -> None:
+    alert = stored_alert(
+        type="pipeline", budget_id="", organization="", scope_kind="partition", scope="usage.blocks[2]",
+        window_kind="", limit="0", used="0", unit="",
+    )  # fmt: skip
+    told = messages.text([alert], "")
+    assert "  partition: usage.blocks[2]\n" in told
+    assert "used" not in told
+    assert "1970" not in told
+
+
+@pytest.mark.parametrize("field", ["detail", "scope", "budget_id", "organization"])
+def test_names_from_outside_can_add_neither_headers_nor_markup(field: str) -> None:
+    alerts = (stored_alert(**{field: EVIL}),)
+    channel = Email(kind="email", host="h", sender="tollbook@example.com", to=("ops@example.com",))
+    sent = compose(channel, "", Batch("b1", "ops@example.com", alerts), 0).as_bytes(policy=SMTP)
+    mail = message_from_bytes(sent, policy=default_policy)
+    assert "Bcc" not in mail
+    assert mail["Message-ID"] == "<b1@example.com>"
+    assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    assert "<script>" not in mail.get_body(("html",)).get_content()
+    assert b"<script>" not in messages.slack(alerts, "")
+    assert all(line.isprintable() for line in messages.text(alerts, "").splitlines())
+
+
+def test_a_digest_counts_and_names_the_worst() -> None:
+    alerts = [stored_alert(alert_id=str(number), severity=severity) for number, severity in enumerate(["info", "critical", "warning"])]  # fmt: skip # noqa: E501
+    assert messages.subject(alerts) == "[Tollbook] 3 alerts, the most serious: critical"
+    body = orjson.loads(messages.webhook(alerts, ""))
+    assert body["type"] == "alerts.digest"
+    assert [alert["alert_id"] for alert in body["data"]["alerts"]] == ["0", "1", "2"]
+
+
+def test_a_webhook_carries_the_alert_as_it_is() -> None:
+    alert = stored_alert(state="retracted")
+    body = orjson.loads(messages.webhook([alert], "https://d.example"))
+    assert body == {
+        "type": "alert.retracted",
+        "timestamp": "2026-03-10T11:59:00Z",
+        "link": "https://d.example",
+        "data": alert,
+    }
+
+
+def test_slack_takes_no_more_than_fifty_blocks() -> None:
+    body = orjson.loads(messages.slack([stored_alert(alert_id=str(number)) for number in range(60)], "https://d"))
+    assert len(body["blocks"]) <= 50
+    assert "and 15 more" in str(body["blocks"])
+
+
+def test_a_subject_is_short() -> None:
+    assert len(messages.subject([stored_alert(detail="x" * 500)])) == messages.SUBJECT_CHARACTERS

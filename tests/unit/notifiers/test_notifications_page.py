@@ -1,0 +1,44 @@
+"""What docs/notifications.md shows works as it stands there."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from notify_alerts import stored_alert
+
+from notifiers import messages
+from notifiers.config import load_config
+from notifiers.signing import parse_key, signed_headers
+
+PAGE = (Path(__file__).parents[3] / "docs/notifications.md").read_text()
+
+
+def snippet(language: str) -> str:
+    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(found)
+
+
+def test_the_file_it_shows_is_a_whole_configuration(tmp_path: Path) -> None:
+    (tmp_path / "notify.toml").write_text(snippet("toml"))
+    config = load_config(tmp_path / "notify.toml")
+    assert {channel.kind for channel in config.channel.values()} == {"email", "slack", "webhook", "apprise"}
+    used = {name for route in config.route for name in route.channels}
+    assert used == set(config.channel)
+
+
+def test_the_receiver_it_shows_verifies_what_we_sign() -> None:
+    shown: dict[str, Any] = {}
+    exec(snippet("python"), shown)  # noqa: S102 (the page's own text)
+    key = "whsec_" + "QUJD" * 11
+    body = messages.webhook([stored_alert()], "")
+    headers = signed_headers([parse_key(key)], "b1", int(time.time()), body)
+    assert shown["alert_of"](headers, body, key) == stored_alert()
+    with pytest.raises(Exception, match="No matching signature"):
+        shown["alert_of"](headers, body + b" ", key)
+
+
+def test_the_body_it_shows_has_our_fields() -> None:
+    assert orjson.loads(snippet("json")).keys() == orjson.loads(messages.webhook([stored_alert()], "")).keys()
