@@ -3,6 +3,7 @@
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from stream_processors.core.gcounter import PartitionTotals, Progress
 from stream_processors.core.merge import ShardTotals
 from stream_processors.core.rollup import PartialHeader
 from stream_processors.core.scopes import ScopeIndex
-from stream_processors.core.shards import progress_key
+from stream_processors.core.shards import UnsoundTableError, progress_key
 from stream_processors.core.windows import BASE_KIND, in_period, opened_at
 
 UTC = Calendar()
@@ -280,15 +281,22 @@ def test_seeded_totals_go_on_as_if_nothing_had_been_lost(chain: Chain, counts: l
         changelog += writes[:reached]
         if reached == len(writes):
             continue
-        if progress_key(0) in rebuilt(changelog):  # a crash before the table was cleared, or when all was written
-            worker = Worker(chain, rebuilt(changelog))
-        else:
-            worker = restart_from_the_ledger(chain, landed_to, changelog)
-            changelog += worker.flush()
+        worker = restart(chain, landed_to, changelog)
     finish([worker], budgets)
     assert without_zeros(warehouse.windows()) == everything_of([chain])
     assert warehouse.differences({0: chain}, budgets.complete()) == []
     check_whole_windows(budgets, chain.calendar, everything_of([chain]))
+
+
+def restart(chain: Chain, position: int, changelog: list[Any]) -> Worker:
+    """From the table where it is one state, as it is before it was cleared or when all was written; else anew."""
+    table = rebuilt(changelog)
+    with suppress(UnsoundTableError):
+        if progress_key(0) in table:
+            return Worker(chain, table)
+    worker = restart_from_the_ledger(chain, position, changelog)
+    changelog += worker.flush()
+    return worker
 
 
 # ---- single stories
