@@ -13,9 +13,10 @@ import atexit
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import confluent_kafka
 import numpy as np
@@ -43,6 +44,13 @@ class Failure:
 
     event_id: str
     error: str
+
+
+class Place(NamedTuple):
+    """Where an acknowledged event stands in `usage.events`."""
+
+    partition: int
+    offset: int
 
 
 class DeliveryError(Exception):
@@ -81,14 +89,19 @@ class Producer:
         self.last_offsets: dict[int, int] = {}
         atexit.register(self.close)
 
-    def emit(self, event: UsageEvent) -> None:
-        """Sends one event; returns when it is buffered. ValueError when it is larger than an event may be."""
+    def emit(self, event: UsageEvent, on_settled: Callable[[Place | Failure], None] | None = None) -> None:
+        """Sends one event; returns when it is buffered. ValueError when it is larger than an event may be.
+
+        `on_settled` learns, from within a later call of this producer, where the event stands or that it failed; a
+        failure is then its business alone.
+        """
         value = encode(event.to_avro(), AVRO, self._schema_id)
         if len(value) > MAX_EVENT_BYTES:
             raise ValueError(f"event {event.event_id}: value = {len(value)} bytes: at most {MAX_EVENT_BYTES}")
         self._wait_for_room(1)
         key = event_key(event.organization, event.user, event.event_id)
-        self._client.produce(EVENTS, value=value, key=key, on_delivery=self._delivered)
+        delivered = self._delivered if on_settled is None else partial(self._settled, on_settled)
+        self._client.produce(EVENTS, value=value, key=key, on_delivery=delivered)
         self._client.poll(0)
 
     def emit_batch(self, batch: pa.RecordBatch) -> None:
@@ -101,6 +114,10 @@ class Producer:
         for partition in range(self._partition_count):
             rows = np.flatnonzero(partitions == partition).tolist()
             self._send([{"key": keys[row], "value": values[row]} for row in rows], partition)
+
+    def poll(self, timeout_s: float) -> None:
+        """Waits so long at most for acknowledgements, and tells whom they concern."""
+        self._client.poll(timeout_s)
 
     def flush(self) -> None:
         """Returns when everything emitted is acknowledged; raises DeliveryError when something was not."""
@@ -143,17 +160,23 @@ class Producer:
         if error is not None:
             self._fail(error, message)
             return
-        partition = message.partition()
-        offset = message.offset()
+        self._count(message)
+
+    def _settled(
+        self, on_settled: Callable[[Place | Failure], None], error: KafkaError | None, message: Message
+    ) -> None:
+        on_settled(self._count(message) if error is None else _failure(error, message))
+
+    def _count(self, message: Message) -> Place:
+        place = Place(message.partition(), message.offset())  # type: ignore[arg-type] # both set once delivered
         with self._lock:
             self.acknowledged += 1
-            self.first_offsets.setdefault(partition, offset)  # type: ignore[arg-type] # both set once delivered
-            self.last_offsets[partition] = offset  # type: ignore[index,assignment]
+            self.first_offsets.setdefault(place.partition, place.offset)
+            self.last_offsets[place.partition] = place.offset
+        return place
 
     def _fail(self, error: KafkaError, message: Message) -> None:
-        record = decode(message.value() or b"", avro_schema(AVRO))
-        failure = Failure(record["event_id"], error.str())
-        log.error("event %s: not delivered: %s", failure.event_id, failure.error)
+        failure = _failure(error, message)
         if self._on_failure is not None:
             self._on_failure(failure)
             return
@@ -161,6 +184,12 @@ class Producer:
             self._failed += 1
             if len(self._failures) < NAMED_FAILURES:
                 self._failures.append(failure)
+
+
+def _failure(error: KafkaError, message: Message) -> Failure:
+    record = decode(message.value() or b"", avro_schema(AVRO))
+    log.error("event %s: not delivered: %s", record["event_id"], error.str())
+    return Failure(record["event_id"], error.str())
 
 
 def _configuration(settings: Settings, buffer_events: int, delivery_s: float) -> dict[str, Any]:

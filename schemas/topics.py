@@ -15,6 +15,7 @@ PARTIALS = "usage.partials"
 WINDOWS = "usage.windows"
 ALERTS = "usage.alerts"
 LIMITS = "usage.limits"
+HEARTBEATS = "usage.heartbeats"
 BUDGETS = "usage.budgets"
 PRICES = "usage.prices"
 DIRECTORY = "usage.directory"
@@ -64,6 +65,7 @@ TOPICS = (
     # chain of its partition: readers that fold the chain pass it by, the sink lands it like any alert.
     Topic(ALERTS, "alerts, the chain that is also their state", 400 * DAY_MS, avro="alert.v1"),
     Topic(LIMITS, "newest limit of each budget and scope", cleanup="compact", avro="limit.v1"),
+    Topic(HEARTBEATS, "by shard of usage.limits, up to where all limits have been sent (JSON)", cleanup="compact"),
     Topic(BUDGETS, "dated history of each budget (JSON)", cleanup="compact", partitions=1),
     Topic(TOTALS, "rollup's table", cleanup="compact", max_message_bytes=16 << 20, min_compaction_lag_ms=DAY_MS),
     Topic(PRICES, "dated history of each price override (JSON)", cleanup="compact", partitions=1),

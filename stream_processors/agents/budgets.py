@@ -23,7 +23,7 @@ from schemas.calendar import PERIODS, Window, load_calendar
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import ALERTS, LIMITS, PARTIALS, WINDOWS
+from schemas.topics import ALERTS, HEARTBEATS, LIMITS, PARTIALS, WINDOWS
 from stream_processors import append, faults
 from stream_processors.alert_log import chain_end, fold_partition
 from stream_processors.budget_log import BudgetFollower
@@ -55,6 +55,7 @@ class Shard:
     waiting: dict[Place, list[Ids]] = field(default_factory=lambda: defaultdict(list))  # not yet evaluated
     limits: dict[tuple[str, int], Window] = field(default_factory=dict)  # (budget, scope) to be sent
     newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
+    limit_offset: int = -1  # offset in usage.limits of the last record sent
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
     forgot_at: int = 0  # chain clock
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -202,6 +203,7 @@ class Budgets:
         for number, shard in self._shards.items():
             async with shard.lock:
                 await self._flush_limits(number, shard)
+                await self._beat(number, shard)
                 await self._flush_windows(number, shard)
                 shard.forget()
 
@@ -236,7 +238,18 @@ class Budgets:
             value = encode(record, "limit.v1", self._limit_id)
             futures.append(await append.send(self._app, LIMITS, limit_key(budget_id, *names), value, number))
         for future in futures:
-            await future
+            shard.limit_offset = int((await future).offset)
+
+    async def _beat(self, number: int, shard: Shard) -> None:
+        """Tell guards that an idle shard is not a dead one, and up to where all its limits have been sent."""
+        if shard.waiting or not shard.caught_up(self._settings.partitions):
+            return
+        beat = {
+            "as_of": time.time_ns() // 1000,
+            "limit_offset": shard.limit_offset,
+            "positions": _positions(shard),
+        }
+        await (await append.send(self._app, HEARTBEATS, str(number).encode(), orjson.dumps(beat), number))
 
     async def _flush_windows(self, number: int, shard: Shard) -> None:
         marks = {p: mark.block_offset for p, mark in shard.totals.watermarks.items()}
