@@ -33,6 +33,7 @@ class Ports:
     registry: int = 8081
     clickhouse: int = 8123
     superset: int = 8088
+    collector: int = 8090
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Config:
             "registry": f"http://{HOST}:{self.ports.registry}/apis/ccompat/v7",
             "clickhouse": f"http://{HOST}:{self.ports.clickhouse}",
             "superset": f"http://{HOST}:{self.ports.superset}",
+            "collector": f"http://{HOST}:{self.ports.collector}",
         }
 
 

@@ -43,6 +43,7 @@ NAMES = (
     "windows",
     "sink",
     "notifier",
+    "collector",
     "superset-provision",
     "superset",
 )
@@ -108,6 +109,13 @@ def process_table(config: Config, values: Mapping[str, str]) -> list[Process]:
             "notifier",
             _module("notifiers"),
             after=("provision",),
+            environment=ours,
+        ),
+        Process(
+            "collector",
+            _module("producers.collector"),
+            after=("provision",),
+            ready=(f"{at['collector']}/health",),
             environment=ours,
         ),
         Process(

@@ -211,8 +211,20 @@ def explain(error: ValidationError) -> str:
     return "; ".join(_explain_one(fault["loc"], fault["input"], fault["msg"]) for fault in error.errors())
 
 
+def explain_parts(error: ValidationError) -> list[tuple[str, Any, str]]:
+    """The same as field, value and rule of each fault; a rule between fields names them itself and has no value."""
+    return [
+        (".".join(map(str, fault["loc"])), fault["input"] if fault["loc"] else None, _explain_rule(fault["msg"]))
+        for fault in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _explain_rule(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
 def _explain_one(location: tuple[int | str, ...], value: object, rule: str) -> str:
     if not location:  # a rule between fields names them itself
-        return rule.removeprefix("Value error, ")
+        return _explain_rule(rule)
     shown = "(missing)" if rule == "Field required" else repr(value)[:100]
     return f"{'.'.join(map(str, location))} = {shown}: {rule}"

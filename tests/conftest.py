@@ -20,7 +20,7 @@ from schemas.settings import Settings
 
 TESTS = Path(__file__).parent
 SLOWEST_FIRST = ("browser", "faults", "integration", "unit", "contract")
-PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET")
+PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET", "COLLECTOR")
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 
 Environment = dict[str, str]

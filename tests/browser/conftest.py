@@ -22,7 +22,7 @@ from rest import Rest, login
 from local.processes import NAMES
 
 STACK = ("clickhouse", "migrate", "superset-provision", "superset")
-PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET")
+PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET", "COLLECTOR")
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 PIXEL = "gateway.scarf.sh"  # Superset's telemetry: asked for by its pages, stopped by our content security policy
 

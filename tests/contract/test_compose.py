@@ -118,7 +118,7 @@ def test_kafka_and_registry_are_those_of_one_machine() -> None:
 
 def test_ports_are_published_on_loopback_only() -> None:
     ports = dict(published())
-    assert set(ports) == {"kafka", "registry", "clickhouse", "superset"}
+    assert set(ports) == {"kafka", "registry", "clickhouse", "superset", "collector"}
     assert all(port.startswith("127.0.0.1:") for port in ports.values())
 
 

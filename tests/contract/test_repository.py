@@ -115,7 +115,16 @@ def test_license_is_the_one_that_is_declared() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/design.md", "docs/cli.md", "docs/notifications.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/operations.md",
+        "docs/design.md",
+        "docs/cli.md",
+        "docs/notifications.md",
+        "docs/guard.md",
+        "docs/collector.md",
+    ],
 )
 def test_links_between_papers_lead_somewhere(name: str) -> None:
     path = ROOT / name

@@ -181,7 +181,7 @@ def test_bytes_that_are_no_alert_are_kept(reopen: Callable[[], Outbox], tmp_path
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_nothing_is_lost_and_repeats_are_only_where_there_was_doubt(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
