@@ -123,6 +123,7 @@ def sample(channel: str, now: datetime) -> dict[str, Any]:
         "window_kind": "",
         "window_start": at,
         "window_end": at,
+        "conditions": "",
         "threshold": 0,
         "used": "0",
         "limit": "0",

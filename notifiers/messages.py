@@ -83,6 +83,8 @@ def _facts(alert: Alert) -> Iterator[tuple[str, str]]:
     if alert["organization"]:
         yield "organization", _one_line(alert["organization"])
     yield _one_line(alert["scope_kind"]), _one_line(alert["scope"]) or "(unassigned)"
+    if alert["conditions"]:
+        yield "only", _one_line(alert["conditions"])
     if alert["window_kind"]:
         start, end = (alert[name][:16].replace("T", " ") for name in ("window_start", "window_end"))
         yield alert["window_kind"], f"{start} to {end} UTC"

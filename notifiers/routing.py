@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from notifiers.config import SEVERITIES, Config, Email, Quiet, Route
@@ -49,7 +50,7 @@ def decide(alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: 
     """
     if not alert["deliver"]:
         return Decision(CLOSED_WINDOW, {})
-    if alert["scope_kind"] == "environment" and alert["scope"] not in ("", *config.environments):
+    if environments_of(alert).isdisjoint(("", *config.environments)):
         return Decision(ENVIRONMENT, {})
     if micros(alert["raised_at"]) < first_start - DAY_US:
         return Decision(HISTORY, {})
@@ -60,6 +61,14 @@ def decide(alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: 
             for target in _targets(route, config):
                 targets[target] = min(due, targets.get(target, due))
     return Decision(ROUTED if targets else NO_ROUTE, targets)
+
+
+def environments_of(alert: Alert) -> set[str]:
+    """The environments whose usage it is about, by its scope or its budget's conditions; '' when neither says."""
+    if alert["scope_kind"] == "environment":
+        return {alert["scope"]}
+    conditions = dict(pair.split("=") for pair in alert["conditions"].split("&") if pair)
+    return {unquote(value) for value in conditions.get("environment", "").split("|")}
 
 
 def _matches(route: Route, alert: Alert) -> bool:

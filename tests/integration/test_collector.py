@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from schemas.settings import Settings
 from stream_processors import warehouse
 from tests.conftest import Environment, RunTollbook
+from tollbook import main
 
 DEADLINE_S = 120
 PAGE = (Path(__file__).parents[2] / "docs/collector.md").read_text()
@@ -65,7 +67,7 @@ def test_events_that_are_taken_are_in_the_ledger(
         f'[[budget]]\nid = "{organization}"\nscope = "user:*"\norganization = "{organization}"\nperiod = "month"\n'
         'unit = "tokens"\nlimit = 100\n'
     )
-    assert run_tollbook(stack, "budgets", "apply", str(file)).returncode == 0
+    assert CliRunner().invoke(main, ["budgets", "apply", str(file)], env=stack).exit_code == 0
     sent = [event(organization=organization) for _ in range(3)]
     assert request_of("/v1/events", sent) == (202, {"acknowledged": 3})
     assert request_of("/v1/events", sent[0]) == (202, {"acknowledged": 1})  # sent again: counted once

@@ -23,6 +23,7 @@ def decoded_alert(**fields: Any) -> dict[str, Any]:
         "window_kind": "month",
         "window_start": datetime(2026, 3, 1, tzinfo=UTC),
         "window_end": datetime(2026, 4, 1, tzinfo=UTC),
+        "conditions": "",
         "threshold": 90,
         "used": "135.000000000001",
         "limit": "150.00",

@@ -33,6 +33,11 @@ def test_the_numbers_are_the_alert_s_own() -> None:
     ]
 
 
+def test_what_a_budget_counts_is_said() -> None:
+    told = messages.text([stored_alert(conditions="feature=search&model=gpt-4o|o3")], "")
+    assert "  only: feature=search&model=gpt-4o|o3\n" in told
+
+
 def test_a_percentage_is_never_rounded_up() -> None:
     assert "(99.9 %)" in messages.text([stored_alert(used="149.999999999999")], "")
 

@@ -97,6 +97,20 @@ def test_other_environments_than_production_are_recorded_only(environment: str, 
     assert decided(alert, {"channels": ["chat"]}).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("conditions", "outcome"),
+    [
+        ("feature=search", ROUTED),
+        ("environment=staging&feature=search", ENVIRONMENT),
+        ("environment=staging|dev", ENVIRONMENT),
+        ("environment=production|staging", ROUTED),
+        ("environment=pro%7Cduction", ENVIRONMENT),
+    ],
+)
+def test_a_budget_for_other_environments_alone_is_recorded_only(conditions: str, outcome: str) -> None:
+    assert decided(decoded_alert(conditions=conditions), {"channels": ["chat"]}).outcome == outcome
+
+
 def test_other_environments_can_be_asked_for() -> None:
     alert = decoded_alert(scope_kind="environment", scope="staging")
     assert decided(alert, {"channels": ["chat"]}, environments=["staging"]).outcome == ROUTED
