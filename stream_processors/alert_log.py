@@ -1,4 +1,4 @@
-"""Reading `usage.alerts` as anyone may: decoded through the registry, and only what belongs to the chains."""
+"""Reading `usage.alerts` as anyone may, decoded through the registry; and appending to it beside the chains."""
 
 import json
 import time
@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any, cast
 
 import fastavro
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.alert_chain import extends_of
-from schemas.codec import avro_schema, decode, split_frame
+from schemas.codec import avro_schema, decode, encode, split_frame
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import ALERTS
@@ -18,6 +18,7 @@ from stream_processors.core.alerts import AlertBook
 from stream_processors.logs import LogReader
 
 PAUSE_S = 0.25
+DELIVER_S = 20.0
 
 
 def read_alerts(settings: Settings, follow: bool) -> Iterator[Mapping[str, Any]]:
@@ -76,6 +77,26 @@ def _decoded(message: Message, registry: Registry) -> dict[str, Any]:
 @cache
 def _parsed(text: str) -> Any:
     return fastavro.parse_schema(json.loads(text))
+
+
+def append_alert(kafka: str, registry: Registry, record: dict[str, Any]) -> None:
+    """Appends an alert beside the chains; returns when the broker has it.
+
+    Raises KafkaException or RegistryAwayError when it cannot be sent.
+    """
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    value = encode(record, "alert.v1", registry.schema_id(ALERTS))
+    producer = Producer({"bootstrap.servers": kafka, "acks": "all", "partitioner": "murmur2_random"})
+    producer.produce(ALERTS, value, record["alert_id"], on_delivery=delivered)
+    if producer.flush(DELIVER_S):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{ALERTS}: no acknowledgement in {DELIVER_S} s"))
+    if failures:
+        raise KafkaException(failures[0])
 
 
 def fold_partition(settings: Settings, registry: Registry, number: int) -> AlertBook:

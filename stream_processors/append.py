@@ -11,18 +11,19 @@ from typing import Any
 from confluent_kafka import Message
 
 from stream_processors.logs import LogReader
+from stream_processors.transport import StartAgainError
 
 Headers = Sequence[tuple[str, bytes]]
 
 
-class LostError(Exception):
+class LostError(StartAgainError):
     """Another writer owns the chain now: stop, and let the owner go on."""
 
 
 async def send(
-    app: Any, topic: str, key: bytes | None, value: bytes | None, partition: int, headers: Headers = ()
+    app: Any, topic: str, key: bytes | None, value: bytes | None, partition: int | None, headers: Headers = ()
 ) -> Any:
-    """Queue a record; returns the future of its acknowledgement, which must be awaited."""
+    """Queue a record (`partition` None: its key decides); returns the future of its acknowledgement, to be awaited."""
     return await app.producer.send(topic, key, value, partition, None, list(headers))
 
 

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.settings import Settings
 from schemas.topics import ALERTS, BLOCKS, BUDGETS, BY_NAME, EVENTS, LIMITS, WINDOWS
-from stream_processors.logs import LogReader, header_of
+from stream_processors.logs import LogReader, header_of, topic_id
 
 WINDOWS_GROUP, SINK_GROUP = "tollbook-windows", "tollbook-sink"
 SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS)
@@ -19,11 +19,12 @@ Place = tuple[str, int]  # topic and partition
 
 def lag(settings: Settings) -> dict[str, dict[str, int]]:
     """Records not done yet, by stage and `topic[partition]`. Raises KafkaException when the broker is away."""
+    epoch = topic_id(settings.kafka, EVENTS)
     with LogReader(settings.kafka) as reader:
         wanted = ends(reader, settings, SINK_TOPICS)
         blocks = {place: end for place, end in wanted.items() if place[0] == BLOCKS}
         return {
-            "rating": {f"{EVENTS}[{partition}]": _unrated(reader, partition) for _, partition in blocks},
+            "rating": {f"{EVENTS}[{partition}]": _unrated(reader, partition, epoch) for _, partition in blocks},
             "windows": _behind(reader, committed(settings.kafka, WINDOWS_GROUP, blocks), blocks),
             "sink": _behind(reader, committed(settings.kafka, SINK_GROUP, wanted), wanted),
         }
@@ -48,14 +49,19 @@ def committed(kafka: str, group: str, places: Iterable[Place]) -> dict[Place, in
     return {(one.topic, one.partition): one.offset for one in found}
 
 
-def _unrated(reader: LogReader, partition: int) -> int:
-    """Events after the last one that the newest block accounts for."""
+def _unrated(reader: LogReader, partition: int, epoch: str) -> int:
     low, end = reader.bounds(EVENTS, partition)
+    return max(0, end - max(low, rated_to(reader, partition, epoch)))
+
+
+def rated_to(reader: LogReader, partition: int, epoch: str) -> int:
+    """The event after the last one that the newest block accounts for; 0 when that is of another epoch."""
     first_block, blocks_end = reader.bounds(BLOCKS, partition)
     done = 0
     for message in reader.read(BLOCKS, partition, max(first_block, blocks_end - 1)):
-        done = header_of(message).last_offset + 1
-    return max(0, end - max(low, done))
+        header = header_of(message)
+        done = header.last_offset + 1 if header.src_epoch == epoch else 0
+    return done
 
 
 def _behind(reader: LogReader, done: Mapping[Place, int], wanted: Mapping[Place, int]) -> dict[str, int]:

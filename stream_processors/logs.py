@@ -79,9 +79,19 @@ def header_of(message: Message) -> BlockHeader:
 
 def topic_id(kafka: str, topic: str) -> str:
     """The id that the cluster gave a topic when it was created: the epoch of its offsets."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 4})  # must outlive its answer
-    described = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
-    return str(described[topic].result(TIMEOUT_S).topic_id)
+    return TopicIds(kafka).of(topic)
+
+
+class TopicIds:
+    """Asks for topics' ids again and again over one connection."""
+
+    def __init__(self, kafka: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 4})
+
+    def of(self, topic: str) -> str:
+        """Raises KafkaException, also when there is no such topic."""
+        described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
+        return str(described[topic].result(TIMEOUT_S).topic_id)
 
 
 def wait_for_broker(kafka: str, deadline_s: float = 60.0) -> None:

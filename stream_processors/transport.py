@@ -22,13 +22,25 @@ from typing import Any
 import aiokafka
 import faust
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
+
+from schemas.registry import RegistryAwayError
 
 log = logging.getLogger("tollbook.transport")
 
 #: Seconds to wait for agents to acknowledge what they hold when partitions move; below the rebalance time-out.
 WAIT_EMPTY_S = 12.0
+
+
+class StartAgainError(Exception):
+    """Ends a worker where starting again is the whole remedy."""
+
+
+#: What needs no traceback: somebody else is away, or has taken our place.
+HEALED_BY_RESTART = (StartAgainError, RegistryAwayError, KafkaException, KafkaError)
 
 StartPositions = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 
@@ -83,7 +95,8 @@ class SequencedConsumer(driver.Consumer):  # type: ignore[misc]
             self._committed_offset[tp] = None
         await self.seek_wait(positions)
         for tp, offset in positions.items():
-            self._expected[tp] = self._processed[tp] = offset
+            self._expected[tp] = self._processed[tp] = self._acked_to[tp] = offset
+            self._acked[tp].clear()  # Faust commits what has an entry here: the group says where we are at once
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Resume, but hold tracked partitions back while a rebalance is under way."""
@@ -280,7 +293,7 @@ class SequencedApp(faust.App):  # type: ignore[misc]
 
     def stop_on(self, error: BaseException | None) -> None:
         """End the process on an error that a restart may heal."""
-        log.error("a turn failed", exc_info=error)
+        log.error("a turn failed: %s", error, exc_info=None if isinstance(error, HEALED_BY_RESTART) else error)
         stop_process(f"{type(error).__name__}: {error}")
 
     def on_rebalance_start(self) -> None:

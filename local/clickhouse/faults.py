@@ -1,11 +1,15 @@
 """A front whose inserts can be made to fail, for tests only: runs when TOLLBOOK_FAULT is `front`.
 
 `POST /fault?mode=M&count=N` by the owner: the next N inserts (default 1) fail in the way of M; `mode=none` ends it.
+`GET /fault` says how many of them are still to come.
 """
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from aiohttp import web
 
 from local.clickhouse import answer
@@ -22,16 +26,18 @@ from local.clickhouse.errors import (
 from local.clickhouse.execute import Work
 from local.clickhouse.server import Front
 
-_MODES = {"none", "error500", "disk_full", "stall", "cut_after_commit"}
+_MODES = {"none", "error500", "disk_full", "stall", "cut_after_commit", "cut_between_parts"}
 
 
 class FaultyFront(Front):
     """A front that can be told to fail: `error500` and `disk_full` insert nothing, `stall` waits for the next switch,
-    `cut_after_commit` inserts and closes the connection without an answer."""
+    `cut_after_commit` inserts and closes the connection without an answer, `cut_between_parts` inserts the rows
+    of one month, as a crash between two parts of an insert does, and closes it."""
 
     def application(self) -> web.Application:
         app = super().application()
         app.router.add_post("/fault", self._switch)
+        app.router.add_get("/fault", self._to_come)
         self._mode, self._left = "none", 0
         self._changed = asyncio.Event()
         return app
@@ -51,6 +57,9 @@ class FaultyFront(Front):
         self._changed = asyncio.Event()
         return web.Response(text="Ok.\n")
 
+    async def _to_come(self, _: web.Request) -> web.Response:
+        return web.Response(text=f"{self._left}\n")
+
     async def _insert(self, http: web.Request, work: Work, run: Callable[[], Answer]) -> web.StreamResponse:
         mode = self._next_mode()
         if mode == "error500":
@@ -59,8 +68,10 @@ class FaultyFront(Front):
             raise refusal(NOT_ENOUGH_SPACE, "Cannot reserve 1.00 MiB, not enough space", "NOT_ENOUGH_SPACE")
         if mode == "stall":
             await self._changed.wait()
+        if mode == "cut_between_parts":
+            _keep_one_month(run)
         response = await super()._insert(http, work, run)
-        if mode == "cut_after_commit" and http.transport is not None:
+        if mode in ("cut_after_commit", "cut_between_parts") and http.transport is not None:
             http.transport.abort()
         return response
 
@@ -69,3 +80,18 @@ class FaultyFront(Front):
             return "none"
         self._left -= 1
         return self._mode
+
+
+def _keep_one_month(run: Callable[[], Answer]) -> None:
+    """Leaves in the file of an insert's rows only those that make its first part, where a month is a part."""
+    if not isinstance(run, partial) or len(run.args) < 2:
+        return  # INSERT ... SELECT: no rows in hand
+    path = run.args[1]
+    with pa.OSFile(str(path)) as file:
+        rows = pa.ipc.open_stream(file).read_all()
+    if "occurred_at" not in rows.schema.names:
+        return
+    months = pc.strftime(rows.column("occurred_at"), "%Y-%m")
+    kept = rows.filter(pc.equal(months, months[0]))
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, kept.schema) as stream:
+        stream.write_batch(kept.combine_chunks().to_batches()[0])

@@ -12,39 +12,49 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from confluent_kafka import KafkaError, KafkaException
 from faust.types.tuples import TP
 
 from schemas.block import HEADER, BlockHeader, decode_block
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.topics import ALERTS, BLOCKS, DIRECTORY, EVENTS, REJECTED
+from schemas.topics import BLOCKS, DIRECTORY, EVENTS, REJECTED
 from stream_processors import append, faults
+from stream_processors.agents.rating_alarm import Halt, RatingAlarm, Schemas, gap_alert, halt_alert
+from stream_processors.chain_head import find_head
 from stream_processors.core.blocks import Piece, pieces
 from stream_processors.core.chain import Chain
+from stream_processors.core.directory import Directory
 from stream_processors.core.directory_forms import History, directory_of
+from stream_processors.core.price_book import PriceBook
 from stream_processors.core.rating import Rated, RawBatch, rate
+from stream_processors.core.reject_watch import RejectWatch, judged
 from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
-from stream_processors.core.unpriced import unpriced_alert, unpriced_models
-from stream_processors.logs import LogReader, header_of, topic_id
+from stream_processors.logs import LogReader, TopicIds, header_of
+from stream_processors.overdue import CHECK_S, report_overdue
 from stream_processors.price_log import follow_prices
-from stream_processors.transport import Batch, SequencedApp
+from stream_processors.transport import Batch, SequencedApp, StartAgainError
 from stream_processors.versioned_log import Follower
 
 log = logging.getLogger("tollbook.rating")
 
 HORIZON_HOURS = 24
-MOST_UNPRICED = 1_000  # models told of: whoever invents names must not flood those who read alerts
-TAIL = 64  # records behind the end of the log that are read first to find the head of the chain
+EPOCH_S = 1.0
+
+
+class RecreatedError(StartAgainError):
+    """`usage.events` was deleted under us: start again, at the beginning of the new epoch."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """What rating remembers of a partition."""
+    """What is remembered of a source partition; all of it follows from its blocks."""
 
     seen: Seen
     revisions: Revisions
+    watch: RejectWatch
 
 
 @dataclass(slots=True)
@@ -68,12 +78,12 @@ class Rating:
         self._settings = settings
         self._registry = Registry(settings.registry)
         self._rejected_id = self._registry.schema_id(REJECTED)
-        self._alert_id = self._registry.schema_id(ALERTS)
         self._prices = follow_prices(settings.kafka)
         self._directory = Follower(settings.kafka, DIRECTORY, History, directory_of)
-        self._unpriced: set[str] = set()  # alerts that were raised
+        self._alarm = RatingAlarm(app, settings, self._registry)
         self._partitions: dict[int, Partition] = {}
-        self._epoch = topic_id(settings.kafka, EVENTS)
+        self._topic_ids = TopicIds(settings.kafka)
+        self._epoch = self._topic_ids.of(EVENTS)
 
     # ---- where to start
 
@@ -101,8 +111,8 @@ class Rating:
         return positions
 
     def _remembered(self, number: int, partition: Partition) -> Memory:
-        """The ids of the blocks of the horizon, and the usage that may still be revised, which may be older."""
-        chain, memory = partition.chain, Memory(Seen(HORIZON_HOURS), Revisions())
+        """From the blocks of the horizon, and of usage that may still be revised those that may be older."""
+        chain, memory = partition.chain, Memory(Seen(HORIZON_HOURS), Revisions(), RejectWatch())
         if chain.head < 0:
             return memory
         horizon_ms = int((time.time() - HORIZON_HOURS * 3600) * 1000)
@@ -117,21 +127,30 @@ class Rating:
                 if offset > chain.head:
                     break
                 past = past or Chain(header.extends)
-                if past.accept(header, offset) and header.row_count:
-                    rows = decode_block(message.value() or b"", header)[0]
-                    memory.revisions.remember(rows)
+                if past.accept(header, offset):
+                    rated = Rated(*decode_block(message.value() or b"", header))
+                    memory.revisions.remember(rated.rows)
                     if offset >= seen_from:
-                        memory.seen.remember(rows)
+                        memory.seen.remember(rated.rows)
+                    memory.watch.take(judged(rated)[1])
         return memory
+
+    async def same_epoch(self) -> None:
+        """RecreatedError when the topic is another one now: its offsets start afresh, and so must we."""
+        try:
+            found = await asyncio.to_thread(self._topic_ids.of, EVENTS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return  # the broker is away, which says nothing about the topic
+            found = "none"
+        if found != self._epoch:
+            raise RecreatedError(f"{EVENTS} was deleted: its id was {self._epoch}, now it is {found}")
 
     # ---- a turn
 
     async def turn(self, batch: Batch) -> None:
         """Rate a batch and append it as one block or more; acknowledged when the broker has them all."""
         partition = self._partitions[batch.partition]
-        if partition.memory is None:
-            partition.memory = await asyncio.to_thread(self._remembered, batch.partition, partition)
-        memory = partition.memory
         records = batch.value
         raw = RawBatch(
             [record.value or b"" for record in records],
@@ -141,7 +160,7 @@ class Rating:
         )
         book = self._prices.state  # one for the whole batch: a block names the version that priced it
         directory = self._directory.state
-        rated = rate(raw, self._registry.schema_text, book, memory.seen, memory.revisions, directory)
+        rated = await self._rated(batch.partition, partition, raw, book, directory)
         if faults.reached("rating.drop_row"):
             rated = Rated(rated.rows.slice(1), rated.rejects)
         gap = await self._gap(batch)
@@ -150,9 +169,35 @@ class Rating:
             await partition.pending
         partition.booked_until = max(partition.booked_until, int(raw.booked_ms[-1]) * 1000)
         partition.price_version, partition.directory_version = book.version, directory.version
-        partition.revised_since = memory.revisions.since_us
         partition.pending = asyncio.create_task(self._append(batch, partition, cut, gap))
         partition.pending.add_done_callback(self._stop_on_failure)
+
+    async def _rated(
+        self, number: int, partition: Partition, raw: RawBatch, book: PriceBook, directory: Directory
+    ) -> Rated:
+        """Rates a batch. Stands still where too many events would be rejected, until that changes or is accepted."""
+        halt: Halt | None = None
+        while True:
+            if partition.memory is None:
+                partition.memory = await asyncio.to_thread(self._remembered, number, partition)
+            memory = partition.memory
+            schemas = Schemas(self._registry)
+            rated = rate(raw, schemas.text, book, memory.seen, memory.revisions, directory)
+            offsets, verdicts = judged(rated)
+            at = memory.watch.crossing(verdicts)
+            if at is None:
+                if halt is not None:
+                    await self._alarm.take_back(halt)
+                break
+            halt = Halt(halt_alert(self._epoch, number, int(offsets[at]), rated), schemas)
+            if await self._alarm.stand_still(halt):
+                break
+            if partition.pending is not None:
+                await partition.pending
+            partition.memory = None  # it holds ids that have not been booked
+        memory.watch.take(verdicts)
+        partition.revised_since = memory.revisions.since_us
+        return rated
 
     async def _gap(self, batch: Batch) -> int:
         """How many of the offsets before the batch's first record retention took; the others are markers."""
@@ -163,6 +208,7 @@ class Rating:
         lost = min(max(earliest.get(batch.tp, 0), batch.expected), first) - batch.expected
         if lost:
             log.critical("%s[%s]: retention took %s offsets from %s", EVENTS, batch.partition, lost, batch.expected)
+            await self._alarm.say(gap_alert(self._epoch, batch.partition, batch.expected, int(lost)))
         return int(lost)
 
     async def _append(self, batch: Batch, partition: Partition, cut: list[Piece], gap: int) -> None:
@@ -190,7 +236,7 @@ class Rating:
             )
             gap -= lost
             await self._append_one(partition, header, piece)
-            await self._tell_unpriced(batch.partition, piece.rated)
+            await self._alarm.tell_unpriced(batch.partition, piece.rated)
         faults.crash("rating.before_ack")
         self._app.consumer.ack(batch)
 
@@ -219,44 +265,9 @@ class Rating:
         value = encode(record, "rejected.v1", self._rejected_id)
         return await append.send(self._app, REJECTED, key, value, header.src_partition)
 
-    async def _tell_unpriced(self, partition: int, rated: Rated) -> None:
-        """One alert a model, beside the chain of alerts; told again after a restart it has the same id."""
-        new = [found for found in unpriced_models(rated.rows) if found.alert_id not in self._unpriced]
-        told = []
-        for found in new[: MOST_UNPRICED - len(self._unpriced)]:
-            self._unpriced.add(found.alert_id)
-            log.warning("no price for %s by %s, as in event %s", found.model, found.provider, found.event_id)
-            value = encode(unpriced_alert(found, time.time_ns() // 1000), "alert.v1", self._alert_id)
-            told.append(await append.send(self._app, ALERTS, found.alert_id.encode(), value, partition))
-        for acknowledgement in told:
-            await acknowledgement
-
     def _stop_on_failure(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
             self._app.stop_on(task.exception())
-
-
-def find_head(reader: LogReader, partition: int) -> tuple[Chain, int, int]:
-    """The chain of a partition of `usage.blocks` as it stands, `booked_until` and `revised_since` of its head (or 0).
-
-    Only an accepted block is ever extended: its writer makes sure of it before the next. So the head is the first
-    record that extends the newest of those that are extended, and the log's last records are enough, unless all that
-    is extended lies before them. RuntimeError when retention has taken the whole chain.
-    """
-    low, high = reader.bounds(BLOCKS, partition)
-    start = max(low, high - TAIL)
-    while True:
-        headers = [(m.offset() or 0, header_of(m)) for m in reader.read(BLOCKS, partition, start)]
-        newest = max((header.extends for _, header in headers), default=-1)
-        if start == low or newest >= start:
-            break
-        start = max(low, start - TAIL)
-    if not headers:
-        if high > 0:
-            raise RuntimeError(f"{BLOCKS}[{partition}] kept none of its {high} records: nothing to go on from")
-        return Chain(), 0, 0
-    offset, head = next((offset, header) for offset, header in headers if header.extends == newest)
-    return Chain(offset, head.src_epoch, head.last_offset + 1), head.booked_until, head.revised_since
 
 
 def install(app: SequencedApp, settings: Settings) -> None:
@@ -268,3 +279,11 @@ def install(app: SequencedApp, settings: Settings) -> None:
     @app.agent(events, concurrency=1)
     async def rate_events(stream: Any) -> None:
         await app.turns(stream, rating.turn)
+
+    @app.task
+    async def watch_epoch() -> None:
+        await app.repeatedly(rating.same_epoch, EPOCH_S)
+
+    @app.task
+    async def watch_readers() -> None:
+        await app.repeatedly(lambda: asyncio.to_thread(report_overdue, settings), CHECK_S)

@@ -16,7 +16,9 @@ from schemas.event import UsageEvent, explain
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import EVENTS
+from stream_processors.alert_log import append_alert, read_alerts
 from stream_processors.commands.output import json_text, print_json, print_table, reports_failure, require_kafka
+from stream_processors.core.pipeline_alerts import newest_halts
 from stream_processors.entries import send
 from stream_processors.rejects import (
     NEWEST,
@@ -200,6 +202,30 @@ def _line(number: int, text: str, file: Path) -> tuple[str, Mapping[str, Any], U
         raise ValueError(f"{name}: event: {explain(error)}") from error
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{name}: not a line of `tollbook rejected export` ({error!r})") from error
+
+
+@rejected.command()
+@reports_failure
+def accept() -> None:
+    """Let rating go on where it stands still because more than half of 1 000 events would be rejected.
+
+    They are rejected then, with their bytes, and nobody is asked again until fewer are.
+    Exit status: 0 accepted, 1 rating does not stand still, 3 a service is away.
+
+    Example: tollbook rejected accept
+    """
+    settings = Settings()
+    require_kafka(settings.kafka)
+    halts = newest_halts(read_alerts(settings, follow=False)).values()
+    standing = [halt for halt in halts if halt["state"] == "raised"]
+    if not standing:
+        raise click.ClickException("rating does not stand still because of rejected events")
+    with closing(Registry(settings.registry)) as registry:
+        for halt in standing:
+            detail = f"Accepted: rating goes on at {halt['scope']}"
+            taken_back = {**halt, "state": "retracted", "detail": detail, "raised_at": time.time_ns() // 1000}
+            append_alert(settings.kafka, registry, taken_back)
+            click.echo(detail)
 
 
 commands: list[click.Command] = [rejected]

@@ -4,7 +4,9 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 from confluent_kafka import KafkaException
@@ -12,6 +14,7 @@ from confluent_kafka import KafkaException
 from schemas.calendar import load_calendar
 from schemas.registry import Registry, RegistryAwayError
 from schemas.settings import Settings
+from stream_processors.overdue import CHECK_S, report_overdue
 from stream_processors.sink.consume import Sink
 from stream_processors.sink.landing import Landing
 from stream_processors.sink.warehouse import Warehouse
@@ -28,12 +31,19 @@ def main() -> int:
     sink = Sink(settings, landing, Registry(settings.registry), _report_ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sink.stop())
+    Thread(target=_watch_readers, args=(settings,), daemon=True).start()
     try:
         sink.run()
     except (KafkaException, RegistryAwayError, LookupError, ValueError) as error:
         log.error("ends: %s", error)
         return 1
     return 0
+
+
+def _watch_readers(settings: Settings) -> None:
+    while True:
+        time.sleep(CHECK_S)
+        report_overdue(settings)
 
 
 def _report_ready() -> None:

@@ -188,6 +188,12 @@ def test_alerts_that_have_not_landed_are_ahead() -> None:
     assert (check.checked, check.ahead, check.differing) == (2, 1, 0)
 
 
+def test_an_alert_about_the_pipeline_may_be_said_again() -> None:
+    said = alert(type="pipeline")
+    check = compare_alerts([said, said], [said])
+    assert (check.ahead, check.differing) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("log", "table", "named"),
     [

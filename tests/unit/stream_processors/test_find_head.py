@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.block import HEADER, BlockHeader
-from stream_processors.agents.rating import TAIL, find_head
+from stream_processors.chain_head import TAIL, find_head
 from stream_processors.core.chain import Chain
 
 

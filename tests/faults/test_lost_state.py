@@ -1,0 +1,149 @@
+"""State deleted under stopped workers, one piece at a time and together: it is rebuilt, and nothing changes."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from schemas.topics import EVENTS, TOTALS, WINDOWS
+from stream_processors import warehouse
+from stream_processors.alert_log import read_alerts
+from stream_processors.overdue import report_overdue
+
+from .ground import Ground, Scenario, snapshot, wait_until
+from .kafka_state import beginnings, commit, commits, delete_group, make_anew, retention, take_unrated
+from .load import load_of
+from .test_kills import THRESHOLDS, most_used
+
+WORKERS = ("rating", "windows", "sink")
+
+
+def _faust_state(ground: Ground) -> None:
+    shutil.rmtree(ground.state_dir / "faust")
+
+
+def _changelog(ground: Ground) -> None:
+    make_anew(ground, TOTALS)
+
+
+def _offsets(ground: Ground) -> None:
+    for name in WORKERS:
+        delete_group(ground, name)
+
+
+def _metadata(ground: Ground) -> None:
+    """The sink's offsets stay, what it has written beside them goes: as after a restore of offsets alone."""
+    commit(ground, "sink", commits(ground, "sink"))
+
+
+def _everything(ground: Ground) -> None:
+    for lose in (_faust_state, _changelog, _offsets):
+        lose(ground)
+
+
+def _from_the_beginning(ground: Ground) -> None:
+    """I6: every group begins again at the first record kept."""
+    for name in WORKERS:
+        commit(ground, name, beginnings(ground, commits(ground, name)))
+
+
+LOSSES: dict[str, Callable[[Ground], None]] = {
+    "faust state": _faust_state,
+    "changelog": _changelog,
+    "group offsets": _offsets,
+    "commit metadata": _metadata,
+    "all together": _everything,
+    "offsets at the beginning": _from_the_beginning,
+}
+
+
+def test_groups_that_begin_again_change_nothing(scenario: Scenario) -> None:
+    _lose(scenario, _from_the_beginning, events=5_000)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_lost(scenario: Scenario, loss: str) -> None:
+    _lose(scenario, LOSSES[loss], events=30_000)
+
+
+def _lose(scenario: Scenario, lose: Callable[[Ground], None], events: int) -> None:
+    """Half of the load, the loss: nothing may change; then the other half over what was rebuilt."""
+    ground = scenario.ground
+    load = load_of(ground.settings, scenario.run, scenario.seed, events)
+    watched = scenario.watch(THRESHOLDS, most_used(load))
+    scenario.send(load[: events // 2]).finish()
+    scenario.over()
+    before = snapshot(ground.settings)
+    with ground.stopped(*WORKERS):
+        lose(ground)
+    scenario.over()
+    assert snapshot(ground.settings) == before
+    scenario.send(load[events // 2 :]).finish()
+    scenario.over()
+    scenario.check(watched)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+def test_usage_events_is_deleted_and_made_again(scenario: Scenario) -> None:
+    """A new epoch, under a rating that runs: offsets that are taken already are no overlap, and events known from
+    before are duplicates."""
+    ground = scenario.ground
+    load = load_of(ground.settings, scenario.run, scenario.seed, 10_000)
+    watched = scenario.watch(THRESHOLDS, most_used(load))
+    scenario.send(load[:6_000]).finish()
+    scenario.over()
+    dead = ground.pid("rating")
+    make_anew(ground, EVENTS)
+    ground.wait_restarted("rating", dead)
+    scenario.send(load[4_000:]).finish()
+    scenario.over()
+    scenario.check(watched, deep=False)  # the events of the old epoch are gone, and with them the deep audit's evidence
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+def test_retention_overtakes_rating(scenario: Scenario) -> None:
+    """A third of what waits is taken before it is rated: a gap of exactly that, an alert for each, and no silence."""
+    ground = scenario.ground
+    load = load_of(ground.settings, scenario.run, scenario.seed, 6_000)
+    scenario.send(load[:3_000]).finish()
+    scenario.over()
+    with ground.stopped("rating"):
+        scenario.send(load[3_000:]).finish()
+        taken = take_unrated(ground, 1 / 3)
+    scenario.over()
+    scenario.check(taken=taken, deep=False)
+    gaps = warehouse.ask(
+        ground.settings,
+        "SELECT src_partition, sum(gap_count) AS n FROM blocks FINAL GROUP BY src_partition HAVING n > 0",
+    )
+    lost = Counter(partition for partition, _ in taken)
+    assert {row["src_partition"]: row["n"] for row in warehouse.ask(ground.settings, gaps)} == lost
+    assert {f"{EVENTS}[{partition}]" for partition in lost} == _said(ground, "before they were rated")
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+def test_a_reader_at_half_of_its_retention_is_told(scenario: Scenario) -> None:
+    ground = scenario.ground
+    scenario.send(load_of(ground.settings, scenario.run, scenario.seed, 1_000)).finish()
+    scenario.over()
+    with retention(ground, WINDOWS, 60_000), ground.stopped("sink"):
+        scenario.send(load_of(ground.settings, scenario.run, scenario.seed + 1, 1_000)).finish()
+
+        def told() -> bool:
+            report_overdue(ground.settings)  # as rating and the sink do once a minute
+            return bool(_said(ground, f"sink has not read {WINDOWS}["))
+
+        wait_until(told, "alert about the sink")
+    scenario.over()
+    scenario.check()
+
+
+def _said(ground: Ground, words: str) -> set[str]:
+    """The places about which an alert says something with these words."""
+    return {one["scope"] for one in read_alerts(ground.settings, follow=False) if words in one["detail"]}
