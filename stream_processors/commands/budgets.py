@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,9 @@ from stream_processors import warehouse
 from stream_processors.alert_log import read_alerts
 from stream_processors.budget_log import read_histories, write_histories
 from stream_processors.commands.output import json_text, print_json, print_table, reports_failure, require_kafka
+from stream_processors.commands.show import show
+from stream_processors.commands.standings import COLUMNS, NUMBERS, percent, standing_cells
+from stream_processors.commands.suggest import suggest
 from stream_processors.commands.top_up import top_up
 from stream_processors.core.budget_changes import (
     Changes,
@@ -99,7 +101,7 @@ def list_budgets(as_json: bool) -> None:
         print_json(
             [
                 _budget_json(dated.budget)
-                | {"effective_at": _instant(dated.effective_at), "fullest": _with_percent(fullest.get(dated.budget.id))}
+                | {"effective_at": _instant(dated.effective_at), "fullest": _withpercent(fullest.get(dated.budget.id))}
                 for dated in in_force
             ]
         )
@@ -128,15 +130,15 @@ def limits(scope: str, as_json: bool) -> None:
         raise click.BadParameter(f"{scope!r}: KIND:NAME, as department:engineering", param_hint="SCOPE")
     rows = warehouse.ask(Settings(), LIMITS_OF, {"scope_kind": kind, "scope": name})
     if as_json:
-        print_json([{**row, "current": bool(row["current"]), "percent": _percent(row)} for row in rows])
+        print_json([{**row, "current": bool(row["current"]), "percent": percent(row)} for row in rows])
         return
     if not rows:
         click.echo(f"No budget has counted usage of {scope} yet.", err=True)
         return
     print_table(
-        ("organization", "budget", "window", "used", "limit", "remaining", "%", "days left", "at its end", "decision"),
-        [_limit_cells(row) for row in rows],
-        numbers=("used", "limit", "remaining", "%", "days left", "at its end"),
+        ("organization", "budget", "window", *COLUMNS),
+        [(row["organization"], row["budget_id"], _window_cell(row), *standing_cells(row)) for row in rows],
+        numbers=NUMBERS,
     )
 
 
@@ -155,7 +157,8 @@ def alerts(follow: bool, as_json: bool) -> None:
         click.echo(json_text(record) if as_json else _alert_line(record))
 
 
-budgets.add_command(top_up)
+for command in (show, top_up, suggest):
+    budgets.add_command(command)
 commands: list[click.Command] = [budgets, limits, alerts]
 
 
@@ -213,33 +216,16 @@ def _budget_cells(budget: Budget) -> tuple[str, ...]:
 def _fullest_cells(row: Mapping[str, Any] | None) -> tuple[str, ...]:
     if row is None:
         return ("", "", "")
-    return (f"{row['organization']}/{row['scope']}", row["used"], _percent(row))
+    return (f"{row['organization']}/{row['scope']}", row["used"], percent(row))
 
 
-def _with_percent(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if row is None else {**row, "percent": _percent(row)}
+def _withpercent(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if row is None else {**row, "percent": percent(row)}
 
 
-def _limit_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _window_cell(row: Mapping[str, Any]) -> str:
     over = "" if row["current"] else " (over)"
-    return (
-        row["organization"],
-        row["budget_id"],
-        f"{row['window_kind']} from {row['window_start']:%Y-%m-%d %H:%M}{over}",
-        row["used"],
-        f"{row['limit']} {row['unit']}",
-        row["remaining"],
-        _percent(row),
-        f"{row['seconds_left'] / 86_400:.1f}",
-        row["projected"],
-        row["decision"] if row["current"] else "allow",
-    )
-
-
-def _percent(row: Mapping[str, Any]) -> str:
-    """Of the limit, one decimal, never rounded up: 99.9 has not reached 100."""
-    percent = Decimal(row["used"]) * 100 / Decimal(row["limit"])
-    return str(percent.quantize(Decimal("0.1"), ROUND_DOWN))
+    return f"{row['window_kind']} from {row['window_start']:%Y-%m-%d %H:%M}{over}"
 
 
 def _alert_line(record: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ limit = 1_000_000
 def still_stack(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Environment]:
     """Kafka, registry and ClickHouse, provisioned and migrated; nothing streams."""
     environment = new_stack_environment()
-    without = [f"--without={name}" for name in ("rating", "windows", "sink", "superset")]
+    without = [f"--without={name}" for name in ("rating", "windows", "sink", "notifier", "collector", "superset")]
     try:
         started = run_tollbook(environment, "up", "--detach", *without)
         assert started.returncode == 0, started.stdout + started.stderr
@@ -174,6 +176,13 @@ def test_a_top_up_is_kept_with_the_budget_and_mistakes_are_refused(
     [grant] = read_histories(still_settings.kafka)["topped-up"][-1].budget.grants
     assert (grant.organization, grant.scope, grant.amount) == ("acme", "ada", 500_000)
     assert run("budgets", "apply", str(file))[0]["changed"] == []
+    told = tell("budgets", "show", "topped-up").stdout.splitlines()
+    assert told[0].startswith("user:* day tokens 1000000 at 50,")
+    assert [line.partition("UTC: ")[2] for line in told[1:3]] == [
+        "applied",
+        "topped up by 500000 tokens for ada of acme",
+    ]
+    assert tell("budgets", "show", "nobody").exit_code == 2
     for arguments, said in (
         (("nobody", "5", "--scope", "ada"), "no budget in force"),
         (("topped-up", "1.5", "--scope", "ada"), "whole number"),
@@ -288,10 +297,47 @@ def test_limits_tell_what_is_used(run: Callable[..., Any], still_settings: Setti
     assert (ended["current"], ended["seconds_left"], ended["projected"]) == (False, 0, "999")
     assert run("limits", "department:nobody") == [[]]
 
+    [shown] = run("budgets", "show", "department-month")
+    assert [(each["scope"], each["percent"]) for each in shown["members"]] == [
+        ("engineering", "99.9"),
+        ("sales", "0.6"),
+    ]
+    assert shown["history"][-1]["limit"] == "150.00"
+
     [listed] = run("budgets", "list")
     fullest = {budget["id"]: budget["fullest"] for budget in listed}
     assert (fullest["department-month"]["scope"], fullest["department-month"]["percent"]) == ("engineering", "99.9")
     assert fullest["user-day"] is None
+
+
+def test_suggested_limits_are_amounts_of_days_with_the_days_that_exceed_them(
+    run: Callable[..., Any], still_settings: Settings
+) -> None:
+    """Ten days of 1 to 10 dollars, in two calls each; today and what is older than asked for do not count."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+    days = [(number, Decimal(number)) for number in range(1, 11)] + [(0, Decimal(500)), (40, Decimal(900))]
+    rows = [
+        ("suggested", "ann", noon - timedelta(days=ago), 1000 * ago, 1, half)
+        for ago, dollars in days
+        for half in (Decimal("0.000000000001"), dollars - Decimal("0.000000000001"))
+    ]
+    with clickhouse_connect.get_client(
+        dsn=f"{still_settings.clickhouse}/{still_settings.clickhouse_database}",
+        username=still_settings.clickhouse_user,
+        password=still_settings.clickhouse_password.get_secret_value(),
+    ) as client:
+        names = ["organization", "user", "occurred_at", "input_tokens", "requests", "cost_usd"]
+        client.insert("usage", rows, column_names=names)
+    [found] = [each for each in run("budgets", "suggest", "--days", "30")[0] if each["organization"] == "suggested"]
+    assert (found["scope"], found["days_used"], Decimal(found["highest"])) == ("user:ann", 10, 10)
+    limits = [(each["percentile"], Decimal(each["limit"]), each["days_exceeded"]) for each in found["limits"]]
+    assert limits == [(50, 6, 4), (90, 10, 0), (95, 10, 0), (99, 10, 0)]
+    [tokens] = [
+        each
+        for each in run("budgets", "suggest", "--days", "5", "--unit", "tokens")[0]
+        if each["organization"] == "suggested"
+    ]
+    assert (tokens["days_used"], tokens["highest"]) == (5, "10000")
 
 
 def land(settings: Settings, record: Mapping[str, Any], offset: int) -> None:
