@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from local import child_process, stack
 from local.cli import console, follow, prepare, print_addresses, reports_failure
 from local.config import REPOSITORY, Config, load_config
+from local.demo_inbox import demo_inbox
 from local.ledger import Measured, measure
 from local.live_view import live_view
 from local.processes import NAMES
@@ -42,14 +44,16 @@ def demo(ends: bool) -> None:
     if stack.is_running(config):
         console.print(f"Using the stack that runs already (state in {config.state_dir}).")
         sys.exit(_show(config))
-    supervisor = _start(config)
-    try:
-        status = _show(config)
-        if not ends:
-            _stay(supervisor)
-    finally:
-        with console.status("Stopping"):
-            stack.stop(config)
+    with demo_inbox(config) as inbox:
+        supervisor = _start(config)
+        try:
+            status = _show(config)
+            _tell_delivered(inbox)
+            if not ends:
+                _stay(supervisor)
+        finally:
+            with console.status("Stopping"):
+                stack.stop(config)
     sys.exit(status)
 
 
@@ -81,6 +85,12 @@ def _show(config: Config) -> int:
     console.print()
     print_addresses(config)
     return status
+
+
+def _tell_delivered(inbox: list[dict[str, Any]]) -> None:
+    console.print(f"\n{len(inbox)} critical alerts were delivered to a webhook on this machine, signed. The last:")
+    for alert in inbox[-1:]:
+        console.print(f"  {alert['severity']}: {alert['detail']}")
 
 
 def _tollbook(*arguments: str) -> int:

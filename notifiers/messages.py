@@ -4,13 +4,13 @@ Names in an alert come from usage events, so from anybody: they are escaped, and
 """
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_DOWN, Decimal
 from html import escape
 from typing import Any
 
 import orjson
 
 from notifiers.config import SEVERITIES
+from notifiers.standing import standing
 
 Alert = dict[str, Any]  # alert.v1 with instants as text
 SUBJECT_CHARACTERS = 150
@@ -58,14 +58,15 @@ def slack(alerts: Sequence[Alert], link: str) -> bytes:
 
 
 def webhook(alerts: Sequence[Alert], link: str) -> bytes:
-    """`type`, `timestamp` and `data` as Standard Webhooks advises; an alert's fields are those of alert.v1.
+    """`type`, `timestamp` and `data` as Standard Webhooks advises; an alert has the fields of alert.v1 and `Standing`.
 
     The same alerts give the same bytes, at each attempt.
     """
+    told = [{**alert, **(found._asdict() if (found := standing(alert)) else {})} for alert in alerts]
     if len(alerts) > 1:
-        body = {"type": "alerts.digest", "data": {"alerts": list(alerts)}}
+        body = {"type": "alerts.digest", "data": {"alerts": told}}
     else:
-        body = {"type": f"alert.{alerts[0]['state']}", "data": alerts[0]}
+        body = {"type": f"alert.{alerts[0]['state']}", "data": told[0]}
     newest = max(alert["raised_at"] for alert in alerts)
     return orjson.dumps(body | {"timestamp": newest, "link": link})
 
@@ -88,12 +89,12 @@ def _facts(alert: Alert) -> Iterator[tuple[str, str]]:
     if alert["window_kind"]:
         start, end = (alert[name][:16].replace("T", " ") for name in ("window_start", "window_end"))
         yield alert["window_kind"], f"{start} to {end} UTC"
-    if Decimal(alert["limit"]):
+    found = standing(alert)
+    if found is not None:
         unit = "US dollars" if alert["unit"] == "cost" else alert["unit"].replace("_", " ")
-        used, limit = Decimal(alert["used"]), Decimal(alert["limit"])
-        percent = (used * 100 / limit).quantize(Decimal("0.1"), ROUND_DOWN)  # never up: 99.9 has not reached 100
-        yield "used", f"{alert['used']} of {alert['limit']} {unit} ({percent} %)"
-        yield "remaining", f"{limit - used:f} {unit}"
+        yield "used", f"{alert['used']} of {alert['limit']} {unit} ({found.percent} %)"
+        yield "remaining", f"{found.remaining} {unit}, {found.days_left} days left"
+        yield "at the end", f"{found.projected} {unit} at the pace so far"
     yield "raised at", alert["raised_at"].replace("T", " ")
     yield "alert", alert["alert_id"]
 

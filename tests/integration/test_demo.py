@@ -33,6 +33,9 @@ def test_demo_proves_its_numbers_and_leaves_nothing(
         assert run.returncode == 0, run.stdout + run.stderr
         assert "Every number agrees, to the pico-dollar." in run.stdout
         assert "160,000 of 160,000 events" in run.stdout
+        assert re.search(
+            r"^[1-9]\d* critical alerts were delivered .* The last:\n +critical: .* reached ", run.stdout, re.MULTILINE
+        )
         assert re.search(r"^superset +http://127\.0\.0\.1:\d+$", run.stdout, re.MULTILINE)
         assert re.search(r"^login +admin / \S{32,}$", run.stdout, re.MULTILINE)
         state = json.loads(run_tollbook(environment, "status", "--json").stdout)

@@ -1,5 +1,6 @@
 """What people and programs read."""
 
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import SMTP
 from email.policy import default as default_policy
@@ -17,7 +18,8 @@ EVIL = 'x\r\nBcc: all@example.com\n<script>alert(1)</script>&"'
 
 
 def test_the_numbers_are_the_alert_s_own() -> None:
-    told = messages.text([stored_alert()], "https://d.example")
+    alert = stored_alert(raised_at=datetime(2026, 3, 11, 8, tzinfo=UTC))  # a third of March
+    told = messages.text([alert], "https://d.example")
     assert told.splitlines() == [
         "caution: department engineering of acme reached 90 %",
         "  budget: department-month",
@@ -25,8 +27,9 @@ def test_the_numbers_are_the_alert_s_own() -> None:
         "  department: engineering",
         "  month: 2026-03-01 00:00 to 2026-04-01 00:00 UTC",
         "  used: 135.000000000001 of 150.00 US dollars (90.0 %)",
-        "  remaining: 14.999999999999 US dollars",
-        "  raised at: 2026-03-10 11:59:00Z",
+        "  remaining: 14.999999999999 US dollars, 20.6 days left",
+        "  at the end: 405.00 US dollars at the pace so far",
+        "  raised at: 2026-03-11 08:00:00Z",
         "  alert: a1",
         "",
         "https://d.example",
@@ -75,14 +78,14 @@ def test_a_digest_counts_and_names_the_worst() -> None:
     assert [alert["alert_id"] for alert in body["data"]["alerts"]] == ["0", "1", "2"]
 
 
-def test_a_webhook_carries_the_alert_as_it_is() -> None:
+def test_a_webhook_carries_the_alert_and_how_the_budget_stood() -> None:
     alert = stored_alert(state="retracted")
     body = orjson.loads(messages.webhook([alert], "https://d.example"))
     assert body == {
         "type": "alert.retracted",
         "timestamp": "2026-03-10T11:59:00Z",
         "link": "https://d.example",
-        "data": alert,
+        "data": alert | {"percent": "90.0", "remaining": "14.999999999999", "days_left": "21.5", "projected": "440.56"},
     }
 
 

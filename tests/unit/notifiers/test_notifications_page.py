@@ -13,7 +13,8 @@ from notifiers import messages
 from notifiers.config import load_config
 from notifiers.signing import parse_key, signed_headers
 
-PAGE = (Path(__file__).parents[3] / "docs/notifications.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "notifications.md").read_text()
 
 
 def snippet(language: str) -> str:
@@ -35,10 +36,18 @@ def test_the_receiver_it_shows_verifies_what_we_sign() -> None:
     key = "whsec_" + "QUJD" * 11
     body = messages.webhook([stored_alert()], "")
     headers = signed_headers([parse_key(key)], "b1", int(time.time()), body)
-    assert shown["alert_of"](headers, body, key) == stored_alert()
+    assert shown["alert_of"](headers, body, key) == orjson.loads(body)["data"]
     with pytest.raises(Exception, match="No matching signature"):
         shown["alert_of"](headers, body + b" ", key)
 
 
 def test_the_body_it_shows_has_our_fields() -> None:
     assert orjson.loads(snippet("json")).keys() == orjson.loads(messages.webhook([stored_alert()], "")).keys()
+
+
+def test_the_file_that_the_walk_through_budgets_shows_leads_to_an_inbox(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "budgets.md").read_text(), re.DOTALL)
+    [shown] = [block for block in blocks if "[channel" in block]
+    (tmp_path / "notify.toml").write_text(shown)
+    config = load_config(tmp_path / "notify.toml")
+    assert config.route[0].channels == tuple(config.channel) == ("inbox",)
