@@ -41,7 +41,7 @@ docs: install ## Write docs/cli.md anew from the commands' own help
 faults: install ## The fault campaign: kills, outages and planted faults under load
 	$(BIN)/pytest -m campaign tests/faults $(ARGS)
 
-bench: install ## Measure this system and its peers; writes benchmarks/RESULTS.md (half an hour; continues where it stopped)
+bench: install ## Measure this system and its peers; writes benchmarks/RESULTS.md (about an hour; continues where it stopped)
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 clean: ## Remove what make and the tools made here (not the ledger's state in .tollbook)

@@ -12,6 +12,7 @@ import click
 
 from benchmarks import latency, machine, queries, rating, report, runs, stacks, steady, template
 from benchmarks.job import HOUR_US, HOURS, Job
+from benchmarks.preload import preload
 from benchmarks.store import Section
 from benchmarks.systems import TOLLBOOK, System, systems, versions
 from stream_processors import warehouse
@@ -155,7 +156,7 @@ def idle(folder: Path, seconds: float) -> None:
 
 
 @main.command()
-@click.option("--minutes", default=2.0, show_default=True, help="The target is about 20.")
+@click.option("--minutes", default=20.0, show_default=True)
 @RATE
 @SEED
 @CPUS
@@ -163,7 +164,7 @@ def idle(folder: Path, seconds: float) -> None:
 def memory(folder: Path, minutes: float, rate: int, seed: int) -> None:
     """Watch memory and CPU of each process over a steady run.
 
-    Example: python -m benchmarks memory --minutes 20
+    Example: python -m benchmarks memory --minutes 5
     """
     section = Section("memory", machine.described(), {"minutes": minutes, "rate": rate, "seed": seed})
     if not section.has(rate=rate):
@@ -173,40 +174,50 @@ def memory(folder: Path, minutes: float, rate: int, seed: int) -> None:
 
 @main.command()
 @click.option("--rounds", default=2, show_default=True, type=click.IntRange(1), help="Kills of each worker.")
+@click.option("--keys", default=1_000_000, show_default=True, type=click.IntRange(0), help="Windows open before.")
+@click.option("--ids", default=3_000_000, show_default=True, type=click.IntRange(0), help="Events rated before.")
 @RATE
 @SEED
 @CPUS
 @measuring
-def recovery(folder: Path, rounds: int, rate: int, seed: int) -> None:
-    """Kill each worker under traffic and time until its partitions move again.
+def recovery(folder: Path, rounds: int, keys: int, ids: int, rate: int, seed: int) -> None:
+    """Kill each worker under traffic, with a past behind it, and time until its partitions move again.
 
-    Example: python -m benchmarks recovery --rounds 5
+    Example: python -m benchmarks recovery --rounds 5 --keys 0 --ids 0
     """
-    section = Section("recovery", machine.described(), {"rate": rate, "seed": seed, "rounds": rounds})
+    parameters = {"rate": rate, "seed": seed, "rounds": rounds, "keys": keys, "ids": ids}
+    section = Section("recovery", machine.described(), parameters)
     if not section.has(round=rounds - 1):
         with stacks.running(folder / "recovery") as stack:
+            preload(stack, keys, ids, seed)
             for result in steady.recovery(stack, rate, rounds, seed):
                 _keep(section, result)
 
 
 @main.command("queries")
-@click.option("--rows", default=10_000_000, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--rows", "sizes", multiple=True, default=(10_000_000, 100_000_000), show_default=True, type=click.IntRange(1)
+)
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Of each question.")
 @CPUS
 @measuring
-def queries_command(folder: Path, rows: int, repeats: int) -> None:
+def queries_command(folder: Path, sizes: tuple[int, ...], repeats: int) -> None:
     """Time the dashboard's questions on many rows.
 
     Example: python -m benchmarks queries --rows 100000000
     """
-    section = Section("queries", machine.described(), {"rows": rows, "repeats": repeats})
-    if section.has(rows=rows):
+    section = Section("queries", machine.described(), {"repeats": repeats})
+    if all(section.has(rows=rows) for rows in sizes):
         return
-    left_out = (*stacks.WORKERS, "kafka", "registry", "provision")
+    left_out = (*stacks.WORKERS, "kafka", "registry", "provision", "notifier", "collector")
     with stacks.running(folder / "queries", without=left_out) as stack, warehouse.connect(stack.settings) as client:
-        seconds = queries.fill(client, rows)
-        for result in queries.ask(client, repeats):
-            _keep(section, {"rows": rows, "fill_s": round(seconds, 1)} | result)
+        there = 0
+        for rows in sorted(sizes):
+            seconds = queries.fill(client, there, rows)
+            there = rows
+            if not section.has(rows=rows):
+                for result in queries.ask(client, repeats):
+                    _keep(section, {"rows": rows, "fill_s": round(seconds, 1)} | result)
 
 
 @main.command("rating")
@@ -232,7 +243,7 @@ def _keep(section: Section, result: dict[str, Any]) -> None:
 @main.command("all")
 @click.pass_context
 def everything(context: click.Context) -> None:
-    """Measure all of the above with their defaults: about half an hour.
+    """Measure all of the above with their defaults: about an hour.
 
     Example: python -m benchmarks all
     """

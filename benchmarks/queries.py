@@ -26,10 +26,10 @@ RANGES = {
 }
 
 
-def fill(client: Client, rows: int) -> float:
-    """Inserts rows into `usage` (and by its views into the rollups); the seconds it took."""
+def fill(client: Client, there: int, rows: int) -> float:
+    """Inserts into `usage` (and by its views into the rollups) what is missing of so many rows; the seconds it took."""
     began = time.monotonic()
-    for first in range(0, rows, CHUNK_ROWS):
+    for first in range(there, rows, CHUNK_ROWS):
         client.command(_ROWS.format(first=first, count=min(CHUNK_ROWS, rows - first), days=DAYS))
     return time.monotonic() - began
 

@@ -5,18 +5,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import store
+from benchmarks import store, targets
 from benchmarks.figures import spread
+from local.config import REPOSITORY
 
 RESULTS_MD = Path(__file__).with_name("RESULTS.md")
+LIMITS_MD = Path(__file__).with_name("limits.md")  # what stands between a missed target and its figure
+README = REPOSITORY / "README.md"
 Results = list[dict[str, Any]]
 INTRODUCTION = """\
 # Results
 
-Written by `make bench` from `results.json`; nothing here is typed by hand. Each section says on what, with what and at
-which commit it was measured (`+`: with changes that were not committed). Ratios hold on other machines; absolutes are
-this one's.
+Written by `make bench` from `results.json`; no figure of a table is typed by hand. Each section says on what, with what
+and at which commit it was measured (`+`: with changes that were not committed). Ratios hold on other machines;
+absolutes are this one's.
 """
+TARGET_COLUMNS = ("figure", "target", "measured", "")
+BEGIN, END = "<!-- figures of make bench -->\n", "<!-- end of figures -->\n"
 WRONGS = ("row_sums_wrong", "windows_wrong", "alerts_wrong", "alerts_repeated")
 PEERS = """\
 The same job for every system: decode Avro in Confluent framing, price each token class at event time, hourly windows
@@ -36,8 +41,19 @@ SPEED_COLUMNS = (
 
 
 def write() -> None:
-    """Renders what has been measured so far."""
-    RESULTS_MD.write_text(render(store.read()))
+    """Renders what has been measured so far, and the short form in the README."""
+    measured = store.read()
+    RESULTS_MD.write_text(render(measured))
+    README.write_text(with_figures(README.read_text(), measured))
+
+
+def with_figures(page: str, measured: Mapping[str, Any]) -> str:
+    """The page with the table of targets between BEGIN and END. ValueError when it has no such place."""
+    before, _, rest = page.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"no line {BEGIN.strip()!r} with a line {END.strip()!r} after it")
+    return f"{before}{BEGIN}{table(TARGET_COLUMNS, targets.rows(measured))}{END}{after}"
 
 
 def render(measured: Mapping[str, Any]) -> str:
@@ -45,7 +61,8 @@ def render(measured: Mapping[str, Any]) -> str:
     sections = [
         section_of(measured[name]) for name, section_of in RENDERERS.items() if measured.get(name, {}).get("results")
     ]
-    return "\n".join([INTRODUCTION, *sections])
+    aimed = f"## Targets\n\n{table(TARGET_COLUMNS, targets.rows(measured))}"
+    return "\n".join([INTRODUCTION, aimed, LIMITS_MD.read_text(), *sections])
 
 
 def section(title: str, content: dict[str, Any], *parts: str) -> str:
@@ -196,20 +213,34 @@ def _memory(content: dict[str, Any]) -> str:
     said = (
         f"{result['minutes']} minutes at {result['rate_reached']} events/s; growth from the second tenth to the last:\n"
     )
-    return section("A steady run", content, said, table(("process", "CPU us/event", "MB", "growth"), rows))
+    logged = (
+        f"\nChangelog of the windows: {result['changelog_records_per_event']} records and "
+        f"{result['changelog_bytes_per_event']} bytes an event.\n"
+    )
+    return section("A steady run", content, said, table(("process", "CPU us/event", "MB", "growth"), rows), logged)
 
 
 def _recovery(content: dict[str, Any]) -> str:
-    rows = [[each["worker"], each["round"], float(each["seconds"])] for each in content["results"]]
-    said = "Seconds from `kill -9` under traffic until every partition of the worker moved again:\n"
-    return section("Recovery", content, said, table(("worker", "round", "s"), rows))
+    rows = [[each["worker"], each["round"], float(each["seconds"]), each["mb"]] for each in content["results"]]
+    keys, ids = content["parameters"]["keys"], content["parameters"]["ids"]
+    said = (
+        f"With {_cell(keys)} windows open and {_cell(ids)} events rated before; seconds from `kill -9` under traffic "
+        "until every partition of the worker moved again, and what it holds then:\n"
+    )
+    return section("Recovery", content, said, table(("worker", "round", "s", "MB"), rows))
 
 
 def _queries(content: dict[str, Any]) -> str:
-    rows = [[each["chart"], each["p50_ms"], each["p95_ms"]] for each in content["results"]]
-    slowest = max(each["p95_ms"] for each in content["results"])
+    sizes = sorted({each["rows"] for each in content["results"]})
+    found = {(each["chart"], each["rows"]): each for each in content["results"]}
+    charts = list(dict.fromkeys(each["chart"] for each in content["results"]))
+    rows = [
+        [chart, *(found.get((chart, size), {}).get(name, "") for size in sizes for name in ("p50_ms", "p95_ms"))]
+        for chart in charts
+    ]
+    columns = ["chart", *(f"{name} at {size // 10**6}M rows" for size in sizes for name in ("p50", "p95"))]
     said = "The dashboard's questions over HTTP, its 30 days chosen out of 400, milliseconds:\n"
-    return section("Dashboard", content, said, table(("chart", "p50", "p95"), [*rows, ["slowest", "", slowest]]))
+    return section("Dashboard", content, said, table(columns, rows))
 
 
 def _rating(content: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from clickhouse_connect.driver import Client
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # re-exported without saying so
 
-from benchmarks import check, figures, meter
+from benchmarks import changelog, check, figures, meter
 from benchmarks.stacks import WORKERS, Stack, copied, running, wait_until
 from benchmarks.systems import TOLLBOOK, System, python_of
 from benchmarks.template import ALERTS_TOPIC, BUDGET, Template, job_file
@@ -198,8 +198,16 @@ def speed(system: System, made: Template, folder: Path) -> dict[str, Any]:
             "peak_mb": {name: use.peak_bytes >> 20 for name, use in after.items()},
             "bytes_per_event": subject.bytes_per_event(),
             "windows_in_time": in_windows,
+            **_changelog(subject, events),
             **_rightness(subject, made),
         }
+
+
+def _changelog(subject: Subject, events: int) -> dict[str, float]:
+    """Of this system; the others have none, or one of another kind."""
+    if subject.system.name != TOLLBOOK:
+        return {}
+    return changelog.written(subject.stack).per_event(changelog.NOTHING, events)
 
 
 def survival(system: System, made: Template, folder: Path) -> dict[str, Any]:

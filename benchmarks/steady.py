@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import meter
+from benchmarks import changelog, meter
 from benchmarks.figures import growth, rate
 from benchmarks.stacks import WORKERS, Stack, wait_until
 from benchmarks.traffic import events_appended, traffic
@@ -38,24 +38,30 @@ def memory(stack: Stack, events_per_s: int, minutes: float, seed: int) -> dict[s
     with traffic(stack, events_per_s, minutes * 60, seed):
         pids = stack.pids()
         appended, before, began = events_appended(stack.settings), meter.use(pids), time.monotonic()
+        logged = changelog.written(stack)
         while time.monotonic() - began < minutes * 60:
             for name, pid in pids.items():
                 samples.setdefault(name, []).append(meter.resident_bytes(pid))
             time.sleep(SAMPLE_S)
         after, elapsed = meter.use(pids), time.monotonic() - began
         events = events_appended(stack.settings) - appended
+        per_event = changelog.written(stack).per_event(logged, max(1, events))
     return {
         "minutes": round(elapsed / 60, 1),
         "rate": events_per_s,
         "rate_reached": round(rate(events, elapsed)),
         "cpu_us_per_event": meter.cpu_per_million(before, after, max(1, events)),
+        **per_event,
         "end_mb": {name: each[-1] >> 20 for name, each in samples.items()},
         "growth": {name: round(growth(each), 4) for name, each in samples.items() if len(each) >= FEW_SAMPLES},
     }
 
 
 def recovery(stack: Stack, events_per_s: int, rounds: int, seed: int) -> list[dict[str, Any]]:
-    """Seconds from `kill -9` of each worker until every one of its partitions has moved again, under traffic."""
+    """Seconds from `kill -9` of each worker until every one of its partitions has moved again, under traffic.
+
+    And what the worker that came back holds then.
+    """
     found = []
     with traffic(stack, events_per_s, rounds * len(WORKERS) * BACK_S, seed):
         for number in range(rounds):
@@ -65,8 +71,10 @@ def recovery(stack: Stack, events_per_s: int, rounds: int, seed: int) -> list[di
                 time.sleep(0.2)  # what was under way is appended
                 before = _progress(stack, name)
                 wait_until(lambda: _all_moved(before, _progress(stack, name)), BACK_S, f"{name} at work again")  # noqa: B023 - called before the next turn
-                found.append({"worker": name, "round": number, "seconds": round(time.monotonic() - killed_at, 2)})
+                seconds = round(time.monotonic() - killed_at, 2)
                 time.sleep(SETTLE_S / 3)
+                held_mb = meter.resident_bytes(stack.pids()[name]) >> 20
+                found.append({"worker": name, "round": number, "seconds": seconds, "mb": held_mb})
     return found
 
 

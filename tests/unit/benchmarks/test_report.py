@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from benchmarks.report import RENDERERS, render
+import pytest
+
+from benchmarks import store
+from benchmarks.report import README, RENDERERS, render, with_figures
+from benchmarks.targets import TARGETS
 
 HEAD = {
     "cpu": "a processor", "cores": 2, "memory_gb": 24, "system": "Linux", "python": "3.11", "kafka": "4.1",
@@ -68,20 +72,50 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
     measured = {
         "peers": peers(),
         "latency": section(rate=1_000, rate_reached=990, probes=200, alerts=200, rows=200, **latencies),
-        "recovery": section(worker="rating", round=0, seconds=7.5),
+        "recovery": section(worker="rating", round=0, seconds=7.5, mb=300)
+        | {"parameters": {"keys": 1_000_000, "ids": 3_000_000}},
         "memory": section(
-            minutes=2.0, rate_reached=5_000, cpu_us_per_event={"sink": 1.0}, end_mb={"sink": 200}, growth={"sink": 0.01}
+            minutes=2.0,
+            rate_reached=5_000,
+            cpu_us_per_event={"sink": 1.0},
+            end_mb={"sink": 200},
+            growth={"sink": 0.01},
+            changelog_records_per_event=0.1,
+            changelog_bytes_per_event=30.5,
         ),
         "idle": section(cpu_percent={"kafka": 2.5}, total_percent=2.5),
-        "queries": section(chart="Cost by model", p50_ms=10.0, p95_ms=20.0),
+        "queries": section(rows=10_000_000, chart="Cost by model", p50_ms=10.0, p95_ms=20.0),
         "rating": section(stage_us=1.0, price_us=0.1, loop_us=20.0, times_faster=200),
     }
     assert measured.keys() == RENDERERS.keys()
     page = render(measured)
     assert page.count("Commit abc") == len(measured)
     assert "| sink | 1.00 | 200 | +1.0% |" in page
+    assert "| chart | p50 at 10M rows | p95 at 10M rows |" in page
     assert "| Cost by model | 10.00 | 20.00 |" in page
+    assert "| rating | 0 | 7.50 | 300 |" in page
+    assert "0.1 records and 30.5 bytes an event" in page
 
 
 def test_what_was_not_measured_is_left_out() -> None:
-    assert "##" not in render({})
+    page = render({})
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## Targets", "## What limits it"]
+    assert page.count("not measured") == len(TARGETS)
+
+
+def test_a_target_is_met_or_missed() -> None:
+    measured = {"peers": peers(), "idle": section(total_percent=2.5)}
+    rows = {name: rest for name, *rest in (target.row(measured) for target in TARGETS)}
+    pace = "end to end, the whole stack on the same processors"
+    assert rows[pace] == ["at least 120 000 events/s", "110 000 events/s", "**missed**"]
+    assert rows["idle CPU of the stack"] == ["at most 8 % of a core", "2.5 % of a core", "met"]
+
+
+def test_the_readme_has_the_figures_that_were_measured() -> None:
+    page = README.read_text()
+    assert with_figures(page, store.read()) == page
+    changed = with_figures(page, {"idle": section(total_percent=0.125)})
+    assert "| 0.125 % of a core | met |" in changed
+    assert with_figures(changed, store.read()) == page
+    with pytest.raises(ValueError, match="no line"):
+        with_figures("a page", {})
