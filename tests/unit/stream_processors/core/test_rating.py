@@ -208,6 +208,12 @@ def test_every_offset_is_in_exactly_one_place_in_order(values: list[bytes], firs
     assert sorted(rows + rejects) == list(range(first_offset, first_offset + len(values)))
 
 
+def test_the_same_bytes_are_refused_in_the_same_words() -> None:
+    [reject] = rated([framed()[:30]]).rejects.to_pylist()
+    assert reject["detail"].startswith("value: not a record of its schema (EOFError")
+    assert "0x" not in reject["detail"]
+
+
 @settings(deadline=None, max_examples=150)
 @given(some_values, st.data())
 def test_where_a_batch_is_cut_changes_nothing(values: list[bytes], data: st.DataObject) -> None:
