@@ -24,6 +24,7 @@ COMMANDS = {
     "limits": ("stream_processors.commands.budgets", "Show what a scope has used and what is left."),
     "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
     "prices": ("stream_processors.commands.prices", "Show, apply and compare prices."),
+    "rerate": ("stream_processors.commands.rerate", "Book usage at other prices, by the difference."),
     "directory": ("stream_processors.commands.directory", "Apply and show who belongs where."),
     "adjust": ("stream_processors.commands.adjust", "Reverse, correct and credit; show what it made of a month."),
     "rejected": ("stream_processors.commands.rejected", "List what was rejected; export, repair and replay it."),

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.job import HOUR_US, HOURS, ORGANIZATION, Job
-from producers.batches import event_batch
 from producers.catalog import ENVIRONMENTS, FEATURES, FINISH_REASONS, MODELS
 from producers.columns import choose, coded, constant, pick, work_columns
 from producers.figures import WORKLOADS, shares, tokens
 from producers.hashing import uuids
 from schemas.arrow import MICROS
+from schemas.batches import event_batch
 
 BATCH_EVENTS = 20_000
 DEPARTMENTS, USERS, PROJECTS = 20, 2_000, 100

@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from producers.batches import AVRO, MAX_EVENT_BYTES, encode_batch, keys_and_partitions
+from producers.batches import MAX_EVENT_BYTES, encode_batch, keys_and_partitions
+from schemas.batches import AVRO
 from schemas.codec import avro_schema, decode, encode
 from schemas.event import UsageEvent, event_key
 from schemas.registry import Registry

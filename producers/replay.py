@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import xxhash
 
 from producers.adapters import FORMATS, guess_format
-from producers.batches import event_batch
 from producers.catalog import FEATURES, MODELS
 from producers.columns import Ints, feature_columns, model_columns, pick, work_columns
 from producers.hashing import uuids
 from producers.people import People, people
 from schemas.arrow import MICROS
+from schemas.batches import event_batch
 
 BATCH_EVENTS = 20_000
 HOUR_US = 3_600_000_000

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from producers.batches import event_batch
 from producers.catalog import ENVIRONMENTS, ERRORS, FEATURES, FINISH_REASONS, MODELS, WORKLOAD_SHARES
 from producers.columns import choose, coded, constant, feature_columns, model_columns, pick, work_columns
 from producers.figures import WORKLOADS, Arrivals, arrivals, shares, tokens
 from producers.hashing import uuids
 from producers.people import People, people
 from schemas.arrow import MICROS
+from schemas.batches import event_batch
 
 BATCH_EVENTS = 20_000
 SOURCE = "simulator"

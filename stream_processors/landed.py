@@ -10,6 +10,7 @@ from stream_processors.logs import LogReader, topic_id
 from stream_processors.sink.warehouse import AwayError, Warehouse
 
 POLL_S = 0.1
+BOOKED = "SELECT src_partition, max(last_offset) AS reached FROM blocks"
 
 
 def wait_landed(settings: Settings, timeout: float) -> bool:
@@ -26,11 +27,25 @@ def wait_landed(settings: Settings, timeout: float) -> bool:
         return all(_wait(step, deadline) for step in _steps(settings, Warehouse(settings), reader, epoch, last))
 
 
+def wait_booked(settings: Settings, timeout: float) -> tuple[str, list[int]] | None:
+    """The epoch of `usage.events` and where each of its partitions ends, once the rows up to there are in ClickHouse.
+
+    None when they are not within `timeout` seconds. Raises as `wait_landed`.
+    """
+    deadline = time.monotonic() + timeout
+    epoch = topic_id(settings.kafka, EVENTS)
+    with LogReader(settings.kafka) as reader:
+        found = [_end_of_events(reader, part) for part in range(settings.partitions)]
+    last = {part: end - 1 for part, end in enumerate(found) if end > 0}
+    booked = _wait(lambda: _reached(Warehouse(settings), BOOKED, epoch, last), deadline)
+    return (epoch, found) if booked else None
+
+
 def _steps(
     settings: Settings, warehouse: Warehouse, reader: LogReader, epoch: str, last: Mapping[int, int]
 ) -> Iterator[Callable[[], bool]]:
     """What must become true, one after the other; each step begins when the one before it is done."""
-    yield lambda: _reached(warehouse, "SELECT src_partition, max(last_offset) AS reached FROM blocks", epoch, last)
+    yield lambda: _reached(warehouse, BOOKED, epoch, last)
     complete = f"HAVING count() = {settings.partitions}"
     yield lambda: _reached(
         warehouse, "SELECT src_partition, min(src_offset) AS reached FROM watermarks FINAL", epoch, last, complete

@@ -133,10 +133,21 @@ class Partition:
         repeat, doubtful = self._repeat(event, value, booked_us // HOUR_US)
         if repeat:
             return Verdict(values, repeat, doubtful)
+        if event["adjustment_type"] in ("re-rating", "pricing", "unpricing"):
+            self._reprice(event, values)
         if event["kind"] in ("provisional", "final") or event["revision"]:
             content = hashlib.blake2b(split_frame(value)[1], digest_size=16).digest()
             return self._revise(event, values, content, booked_us)
         return Verdict(values)
+
+    def _reprice(self, event: Event, values: Mapping[str, Any]) -> None:
+        """What is booked for a statement becomes another cost, of which the next revision books the difference."""
+        held = self._held.get((event["source"], event["corrects"]))
+        if held is None or held.values is None or held.keys != {name: event[name] for name in KEYS}:
+            return
+        added = {"cost_pico": values["cost_pico"] + (held.values["cost_pico"] or 0)}
+        added["unpriced_requests"] = values["unpriced_requests"] + held.values["unpriced_requests"]
+        held.values = {**held.values, **added}
 
     def _revise(self, event: Event, values: dict[str, Any], content: bytes, booked_us: int) -> Verdict:
         """A revision books the difference to what is booked; a pair of rows when it counts under something else."""
@@ -161,10 +172,11 @@ class Partition:
         if keys == held.keys:
             return Verdict(values | _less(values, held.values))
         taken_back = {name: value for name, value in held.keys.items() if name in values} | {"error_type": ""}
-        nothing = dict.fromkeys(TOKEN_CLASSES, 0) | {"cost_pico": None, "requests": 0, "unpriced_requests": 0}
+        nothing = dict.fromkeys(TOKEN_CLASSES, 0) | {"cost_pico": None, "unpriced_requests": 0}
         pair = values | taken_back | _less(nothing, held.values) | {"requests": -1}
-        unpriced = held.values["cost_pico"] is None
-        return Verdict(values, pair=pair | {"unpriced_requests": -int(unpriced)})
+        if held.values["unpriced_requests"] > 0 and not held.values["cost_pico"]:
+            pair |= {"cost_pico": None}
+        return Verdict(values, pair=pair)
 
     def _repeat(self, event: Event, value: bytes, hour: int) -> tuple[str, bool]:
         """'duplicate' or 'conflict' when the identity was booked within the horizon."""
@@ -180,10 +192,10 @@ class Partition:
 
 def _less(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """What brings the measures of `old` to those of `new`; an unpriced cost counts as nothing, and is not 0."""
-    costs = (new["cost_pico"], old["cost_pico"])
-    difference: dict[str, Any] = {name: new[name] - old[name] for name in TOKEN_CLASSES}
-    difference["cost_pico"] = None if costs == (None, None) else (costs[0] or 0) - (costs[1] or 0)
-    return difference | {"requests": 0, "unpriced_requests": (costs[0] is None) - (costs[1] is None)}
+    difference: dict[str, Any] = {name: new[name] - old[name] for name in (*TOKEN_CLASSES, "unpriced_requests")}
+    cost_pico = (new["cost_pico"] or 0) - (old["cost_pico"] or 0)
+    unpriced = new["unpriced_requests"] > 0 and not cost_pico
+    return difference | {"requests": 0, "cost_pico": None if unpriced else cost_pico}
 
 
 def measures(event: Event, overrides: Overrides) -> dict[str, int | None]:

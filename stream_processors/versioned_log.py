@@ -16,6 +16,8 @@ from stream_processors.logs import LogReader
 
 WRITE_S = 20.0
 FOLLOW_S = 0.5
+#: A reader works with no state that is older: what was readable this long ago is in force.
+FRESH_S = 2.0
 History = TypeVar("History", bound=BaseModel)
 State = TypeVar("State")
 
@@ -67,7 +69,8 @@ def to_bytes(history: BaseModel) -> bytes:
 class Follower(Generic[History, State]):
     """What is built of a topic's histories, loaded whole at start and followed live by a thread.
 
-    A version that nothing can be built of is logged and leaves its predecessor in force.
+    A version that nothing can be built of is logged and leaves its predecessor in force. `state` is never older than
+    FRESH_S: re-rating relies on it to know from when on nothing is priced by an older version any more.
     """
 
     def __init__(
@@ -76,14 +79,32 @@ class Follower(Generic[History, State]):
         self._kafka, self._topic, self._form, self._build = kafka, topic, form, build
         self._histories: dict[str, History] = {}
         self._next = 0
-        self.state = build({})
+        self._state = build({})
+        self._lock = threading.Lock()
+        self._fresh_at = 0.0
         self._catch_up()
         threading.Thread(target=self._follow, name=f"{topic}-follower", daemon=True).start()
 
+    @property
+    def state(self) -> State:
+        """As of FRESH_S ago or later; when the thread could not see to that, KafkaException says why."""
+        if time.monotonic() - self._fresh_at > FRESH_S:
+            self._refresh()
+        return self._state
+
+    def _refresh(self) -> None:
+        try:
+            self._catch_up()
+        except ValueError:
+            log.exception("%s: what was applied last cannot be used", self._topic)
+
     def _catch_up(self) -> None:
-        with LogReader(self._kafka) as reader:
-            start, _ = reader.bounds(self._topic, 0)
-            self._take(reader.read(self._topic, 0, max(start, self._next)))
+        with self._lock:
+            asked_at = time.monotonic()
+            with LogReader(self._kafka) as reader:
+                start, _ = reader.bounds(self._topic, 0)
+                self._take(reader.read(self._topic, 0, max(start, self._next)))
+            self._fresh_at = asked_at
 
     def _take(self, messages: Iterable[Message]) -> None:
         new = {}
@@ -93,15 +114,13 @@ class Follower(Generic[History, State]):
             new[key_of(message)] = history_of(message, self._form)
         if new:
             self._histories |= new
-            self.state = self._build(self._histories)
+            self._state = self._build(self._histories)
             log.info("%s: %s histories, %s of them new", self._topic, len(self._histories), len(new))
 
     def _follow(self) -> None:
         while True:
             time.sleep(FOLLOW_S)
             try:
-                self._catch_up()
+                self._refresh()
             except KafkaException as error:
                 log.warning("%s: %s; trying again", self._topic, error)
-            except ValueError:
-                log.exception("%s: what was applied last cannot be used", self._topic)

@@ -7,6 +7,7 @@ from confluent_kafka import KafkaException
 from schemas.calendar import load_calendar
 from schemas.registry import RegistryAwayError
 from schemas.settings import Settings
+from schemas.topics import PRICES
 from stream_processors.audit.amounts import check_amounts
 from stream_processors.audit.conservation import (
     Landed,
@@ -17,13 +18,15 @@ from stream_processors.audit.conservation import (
     read_landed,
 )
 from stream_processors.audit.datasets import Dataset, check_datasets, datasets_from_files
-from stream_processors.audit.deep import check_deep
+from stream_processors.audit.deep import Configured, check_deep
 from stream_processors.audit.model import Check, Report, Value
 from stream_processors.audit.queries import Ledger
+from stream_processors.audit.rerated import check_rerated
 from stream_processors.audit.rollups import check_rollups, when_settled
 from stream_processors.audit.stream import check_alert_log, read_upstream
 from stream_processors.audit.superset import SupersetError, datasets_from_superset
 from stream_processors.audit.windows import check_windows, read_counted
+from stream_processors.reference_prices import overrides_of
 from stream_processors.warehouse import connect
 
 NAMED = 20
@@ -64,6 +67,8 @@ def run_audit(settings: Settings, deep: bool, kafka_error: str, tell: Tell) -> R
         if deep:
             tell("deep", 0)
             checks.append(_deep(ledger, settings, landed, upstream, kafka_error, lambda count: tell("deep", count)))
+            tell("rerated", 0)
+            checks.append(_rerated(ledger, settings, kafka_error, lambda count: tell("rerated", count)))
     return Report(checks, watermarks(landed, counted, upstream))
 
 
@@ -130,6 +135,15 @@ def _deep(
         return check_deep(ledger, settings, landed, upstream[0].src_epoch, progress)
     except (KafkaException, RegistryAwayError) as error:
         return Check("deep", undecided=str(error))
+
+
+def _rerated(ledger: Ledger, settings: Settings, kafka_error: str, progress: Callable[[int], None]) -> Check:
+    if kafka_error:
+        return Check("rerated", undecided=kafka_error)
+    try:
+        return check_rerated(ledger, Configured(settings.kafka, PRICES, overrides_of).at, progress)
+    except KafkaException as error:
+        return Check("rerated", undecided=str(error))
 
 
 def _datasets(ledger: Ledger, settings: Settings) -> Check:

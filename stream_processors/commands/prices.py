@@ -1,19 +1,18 @@
 """`tollbook prices`: what a use costs and why, prices of one's own over the list, and what changed between versions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from schemas.money import to_pico, usd_text
 from schemas.settings import Settings
 from schemas.topics import PRICES
 from stream_processors import warehouse
+from stream_processors.commands.outdated import booked_before, booked_text
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
-from stream_processors.core.overrides import ANY, Range, conflicts, parse_overrides
+from stream_processors.core.overrides import ANY, conflicts, parse_overrides
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.price_explain import Use, explain_price
 from stream_processors.core.price_history import (
@@ -27,16 +26,7 @@ from stream_processors.core.price_history import (
 from stream_processors.price_log import book_of, read_histories
 from stream_processors.versioned_log import Writer
 
-BOOKED = """
-SELECT organization, provider, model, tool, service_tier, count() AS rows, sum(cost_usd) AS usd,
-    sum(unpriced_requests) AS unpriced
-FROM usage
-WHERE occurred_at >= {start:DateTime64(6, 'UTC')}
-    AND occurred_at < {end:DateTime64(6, 'UTC')}
-GROUP BY ALL
-"""
 USED_MODELS = "SELECT DISTINCT provider, model FROM usage"
-NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @click.group()
@@ -129,8 +119,8 @@ def _print_price(told: dict[str, Any]) -> None:
 def apply(file: Path, prune: bool, unused: bool, as_json: bool) -> None:
     """Put the prices of FILE in force for all usage that is rated from now on, and show what changed.
 
-    Rows that are booked keep their price; how many there are in the range of each change is told. Nothing is written
-    when FILE has a mistake.
+    Rows that are booked keep their price; how many there are in the range of each change is told, with the command
+    that re-rates them. Nothing is written when FILE has a mistake.
 
     Example: tollbook prices apply prices.toml
     """
@@ -147,7 +137,7 @@ def apply(file: Path, prune: bool, unused: bool, as_json: bool) -> None:
     changes = changes_between(held, [*wanted, *kept])
     if not unused:
         _require_known(settings, changes, str(file))
-    booked = {change.id: _booked(settings, change) for change in changes}
+    booked = {change.id: booked_before(settings, change, version + 1) for change in changes}
     if changes:
         grown = histories_after(histories, changes, version + 1, datetime.now(UTC))
         writer.write({history.id: history for history in grown})
@@ -170,17 +160,11 @@ def _print_applied(told: dict[str, Any]) -> None:
         click.echo(f"{change['change']:8}  {change['id']}")
         for line in change["lines"]:
             click.echo(f"          {line}")
-        click.echo(f"          {_booked_text(change['booked'])}")
+        for line in booked_text(change["booked"]):
+            click.echo(f"          {line}")
     for price_id in told["kept"]:
         click.echo(f"kept      {price_id}: not in the file (--prune removes it)")
     click.echo(f"version {told['version']}" if told["changes"] else f"nothing changed: version {told['version']}")
-
-
-def _booked_text(booked: dict[str, Any] | None) -> str:
-    if booked is None:
-        return "ClickHouse is away: what is booked in its range is not known"
-    rows = f"{booked['rows']} rows, {booked['usd']} US dollars, {booked['unpriced']} unpriced"
-    return f"booked in its range under older versions: {rows}"
 
 
 def _require_known(settings: Settings, changes: Sequence[Change], file: str) -> None:
@@ -195,29 +179,6 @@ def _require_known(settings: Settings, changes: Sequence[Change], file: str) -> 
                 f"{file}: price {price.id}: model = {price.model!r}: no list has it and no usage names it; "
                 "is it misspelt? --unused applies it all the same"
             )
-
-
-def _booked(settings: Settings, change: Change) -> dict[str, Any] | None:
-    """What is booked where another price holds now: rows, dollars, unpriced requests; None when it cannot be told."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    book = PriceBook.compiled()
-    try:
-        for override, dated in change.stretches():
-            for row in _booked_rows(settings, dated):
-                names = book.names(row["provider"], row["model"])
-                if override.matches(row["organization"], row["provider"], names, row["tool"], row["service_tier"]):
-                    found[(dated.text(), *(str(value) for value in row.values()))] = row
-    except warehouse.WarehouseError:
-        return None
-    return {
-        "rows": sum(row["rows"] for row in found.values()),
-        "usd": usd_text(to_pico(sum((row["usd"] or Decimal(0) for row in found.values()), Decimal(0)))),
-        "unpriced": sum(row["unpriced"] for row in found.values()),
-    }
-
-
-def _booked_rows(settings: Settings, dated: Range) -> Iterable[dict[str, Any]]:
-    return warehouse.ask(settings, BOOKED, {"start": dated.start, "end": dated.end or NEVER})
 
 
 @prices.command()

@@ -14,7 +14,7 @@ from stream_processors.core.adjustments import Measures, uses, with_adjustments
 from stream_processors.core.decode import decode_batch
 from stream_processors.core.directory import NOBODY, Directory
 from stream_processors.core.price_book import PriceBook
-from stream_processors.core.revisions import Revisions, revised
+from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import CONFLICT, DUPLICATE, Seen, identities
 from stream_processors.core.validate import breaches, of_kind
 
@@ -91,7 +91,7 @@ def rate(
     repeated = np.flatnonzero(verdict).tolist()
     rejects += [_repeat(events, positions, row, int(verdict[row])) for row in repeated]
     rows, positions = _without(_rows(events, measures, content, batch, positions), positions, repeated)
-    mask = revised(rows)
+    mask = revisions.concerned(rows)
     if mask.any():
         booked = revisions.book(rows, mask)
         rejects += [_repeat(rows, positions, row, verdict) for row, verdict in booked.refused]

@@ -6,6 +6,7 @@ for the event, so that the sum over the rows is always what the highest revision
 - a higher revision books the difference of tokens and the price of the whole minus what is booked, also downwards;
 - when it counts under something else (`schemas.arrow.ROW_KEYS`: a scope, the model, the time), it books all of itself,
   and a second row (`src_entry` 1) takes back all that was booked before;
+- an entry that re-rates it changes what is booked, of which the next revision books the difference;
 - a lower one, arriving late, books nothing: its row is there, its measures are 0;
 - the same one again is a duplicate, or a conflict when it says something else.
 
@@ -21,9 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.arrow import ROW_KEYS, TOKEN_CLASSES, USAGE_ROWS
 from stream_processors.core.seen import CONFLICT, DUPLICATE
+from stream_processors.core.statements import PRICE_TYPES
 from stream_processors.core.validate import of_kind
 
 HOUR_US = 3_600_000_000
@@ -65,7 +68,8 @@ class _Stated:
     keys: tuple[Any, ...]
     tokens: tuple[int, ...]
     maps: tuple[dict[str, int], ...]
-    cost_pico: int | None
+    cost_pico: int
+    unpriced_requests: int
 
 
 def revised(events: pa.RecordBatch) -> Mask:
@@ -73,6 +77,13 @@ def revised(events: pa.RecordBatch) -> Mask:
     mask = of_kind(events, "provisional", "final")
     revision = events.column("revision").to_numpy()
     return mask | (revision > 0) if revision.any() else mask
+
+
+def repriced(rows: pa.RecordBatch) -> Mask:
+    """Which rows are entries that change what usage costs and nothing else."""
+    types = rows.column("adjustment_type")
+    known = np.array([name in PRICE_TYPES for name in types.dictionary.to_pylist()], bool)
+    return np.asarray(known[types.indices.to_numpy()]) if known.any() else np.zeros(len(types), bool)
 
 
 class Revisions:
@@ -90,8 +101,18 @@ class Revisions:
         """Append time of the oldest first revision that is remembered, 0 when there is none: where to rebuild from."""
         return next(iter(self._stated.values())).since_us if self._stated else 0
 
+    def concerned(self, rows: pa.RecordBatch) -> Mask:
+        """Which rows are revisions, or re-rate what may still be revised."""
+        mask, prices = revised(rows), repriced(rows)
+        if not prices.any() or not (mask.any() or self._stated):
+            return mask
+        stated = [event_id for _, event_id in self._stated]
+        ids = pa.concat_arrays([pa.array(stated, pa.string()), rows.column("event_id").filter(pa.array(mask))])
+        known: Mask = pc.is_in(rows.column("corrects"), ids).to_numpy(zero_copy_only=False)
+        return mask | (prices & known)
+
     def book(self, rows: pa.RecordBatch, mask: Mask) -> Booked:
-        """What `rows` (as if each were new) book, given what is booked; those of `mask` are revisions."""
+        """What `rows` (as if each were new) book, given what is booked; those of `mask` are `concerned`."""
         places = np.flatnonzero(mask)
         made: list[Row] = []
         refused: list[tuple[int, int]] = []
@@ -106,7 +127,7 @@ class Revisions:
 
     def remember(self, rows: pa.RecordBatch) -> None:
         """Takes in the rows of an accepted block, oldest block first: how memory is rebuilt at start."""
-        places = np.flatnonzero(revised(rows))
+        places = np.flatnonzero(self.concerned(rows))
         if not len(places):
             return
         mine = rows.take(pa.array(places)).to_pylist()
@@ -115,9 +136,15 @@ class Revisions:
             self._recall(row, row["src_offset"] in pairs)
         self._forget()
 
-    def _open(self, row: Row) -> _Stated | None:
-        stated = self._stated.get((row["source"], row["event_id"]))
+    def _open(self, row: Row, event_id: str) -> _Stated | None:
+        stated = self._stated.get((row["source"], event_id))
         return None if stated is None or _micros(row) - stated.since_us > LIFETIME_US else stated
+
+    def _reprice(self, row: Row) -> None:
+        stated = self._open(row, row["corrects"])
+        if stated is not None and stated.keys == tuple(row[name] for name in ROW_KEYS):
+            stated.cost_pico += row["cost_pico"]
+            stated.unpriced_requests += row["unpriced_requests"]
 
     def _begin(self, row: Row) -> None:
         key = (row["source"], row["event_id"])
@@ -126,7 +153,10 @@ class Revisions:
 
     def _book(self, row: Row) -> list[Row] | int:
         self._newest_us = max(self._newest_us, _micros(row))
-        stated = self._open(row)
+        if row["kind"] == "adjustment":
+            self._reprice(row)
+            return [row]
+        stated = self._open(row, row["event_id"])
         if stated is None:
             self._begin(row)
             return [row]
@@ -140,13 +170,16 @@ class Revisions:
 
     def _recall(self, row: Row, is_pair: bool) -> None:
         self._newest_us = max(self._newest_us, _micros(row))
-        stated = self._open(row)
+        if row["kind"] == "adjustment":
+            self._reprice(row)
+            return
+        stated = self._open(row, row["event_id"])
         if stated is None:
             if row["requests"] and not is_pair:  # else of an event that was over before the first block read
                 self._begin(row)
         elif row["revision"] > stated.revision:
             new = _statement(row, stated.since_us)
-            self._stated[row["source"], row["event_id"]] = new if is_pair else _sum(stated, new, row)
+            self._stated[row["source"], row["event_id"]] = new if is_pair else _sum(stated, new)
 
     def _forget(self) -> None:
         over = self._newest_us - LIFETIME_US - _SLACK_US
@@ -169,19 +202,17 @@ def _statement(row: Row, since_us: int) -> _Stated:
         tuple(row[name] for name in ROW_KEYS),
         tuple(row[name] for name in TOKEN_CLASSES),
         tuple({name: count for name, count in row[column] if count} for column in _MAPS),
-        row["cost_pico"],
+        row["cost_pico"] or 0,
+        row["unpriced_requests"],
     )
 
 
-def _sum(stated: _Stated, difference: _Stated, row: Row) -> _Stated:
+def _sum(stated: _Stated, difference: _Stated) -> _Stated:
     """What was stated, from what was booked before and the difference that a row books."""
-    if row["unpriced_requests"] > 0 or (stated.cost_pico is None and not row["unpriced_requests"]):
-        cost_pico = None
-    else:
-        cost_pico = (stated.cost_pico or 0) + (difference.cost_pico or 0)
     difference.tokens = tuple(a + b for a, b in zip(stated.tokens, difference.tokens, strict=True))
     difference.maps = tuple(_added(a, b, 1) for a, b in zip(stated.maps, difference.maps, strict=True))
-    difference.cost_pico = cost_pico
+    difference.cost_pico += stated.cost_pico
+    difference.unpriced_requests += stated.unpriced_requests
     return difference
 
 
@@ -192,17 +223,14 @@ def _added(one: dict[str, int], other: dict[str, int], sign: int) -> dict[str, i
 
 def _difference(row: Row, new: _Stated, old: _Stated) -> Row:
     """The row of a revision that counts under what is booked already."""
-    if new.cost_pico is None:
-        cost_pico = None if old.cost_pico is None else -old.cost_pico
-    else:
-        cost_pico = new.cost_pico - (old.cost_pico or 0)
+    cost_pico = new.cost_pico - old.cost_pico
     return {
         **row,
         **{n: a - b for n, a, b in zip(TOKEN_CLASSES, new.tokens, old.tokens, strict=True)},
         **{n: list(_added(a, b, -1).items()) for n, a, b in zip(_MAPS, new.maps, old.maps, strict=True)},
-        "cost_pico": cost_pico,
+        "cost_pico": cost_pico if cost_pico or not new.unpriced_requests else None,
         "requests": 0,
-        "unpriced_requests": (new.cost_pico is None) - (old.cost_pico is None),
+        "unpriced_requests": new.unpriced_requests - old.unpriced_requests,
     }
 
 
@@ -214,9 +242,9 @@ def _reversal(row: Row, old: _Stated) -> Row:
         **dict(zip(ROW_KEYS, old.keys, strict=True)),
         **{n: -count for n, count in zip(TOKEN_CLASSES, old.tokens, strict=True)},
         **{n: [(name, -count) for name, count in part.items()] for n, part in zip(_MAPS, old.maps, strict=True)},
-        "cost_pico": None if old.cost_pico is None else -old.cost_pico,
+        "cost_pico": -old.cost_pico if old.cost_pico or not old.unpriced_requests else None,
         "requests": -1,
-        "unpriced_requests": -1 if old.cost_pico is None else 0,
+        "unpriced_requests": -old.unpriced_requests,
         "src_entry": 1,
     }
 

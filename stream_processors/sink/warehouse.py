@@ -79,12 +79,17 @@ class Warehouse:
         chosen = self._database if database is None else database
         return self._post({"database": chosen, **(settings or {})}, sql.encode())
 
-    def select(self, sql: str, **parameters: str | int) -> pa.Table:
-        """The rows of a SELECT; `{name:Type}` in it stands for a parameter."""
+    def select(self, sql: str, names_coded: bool = False, /, **parameters: str | int) -> pa.Table:
+        """The rows of a SELECT; `{name:Type}` in it stands for a parameter.
+
+        `names_coded`: columns of LowCardinality come as dictionaries.
+        """
         arguments: dict[str, str | int] = {
             "database": self._database,
             "default_format": "ArrowStream",
             "output_format_arrow_string_as_string": 1,
+            "output_format_arrow_low_cardinality_as_dictionary": int(names_coded),
+            "output_format_arrow_use_signed_indexes_for_dictionary": 1,
         }
         named = {f"param_{name}": value for name, value in parameters.items()}
         return pa.ipc.open_stream(self._post(arguments | named, sql.encode())).read_all()

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from producers.batches import MAX_EVENT_BYTES, check_batch, encode_batch, event_batch, keys_and_partitions
+from producers.batches import MAX_EVENT_BYTES, check_batch, encode_batch, keys_and_partitions
 from producers.hashing import murmur2_partitions
 from schemas.arrow import EVENT_COLUMNS, MICROS, TOKEN_CLASSES
+from schemas.batches import event_batch
 from schemas.codec import avro_schema, avro_text, decode, encode
 from schemas.event import MAX_COUNT, UsageEvent, event_key
 
