@@ -129,6 +129,7 @@ def sample(channel: str, now: datetime) -> dict[str, Any]:
         "limit": "0",
         "unit": "",
         "severity": "info",
+        "recipients": [],
         "detail": f"This is a test of channel {channel}; nothing is wrong",
         "cause_event": "",
         "positions": [],

@@ -79,6 +79,9 @@ class Notifier:
             log.error("%s: no alert: %s; its bytes are kept", each.place, each.reason)
             intake.undecodable(each.place, each.value, each.reason)
             return
+        unknown = set(each.alert["recipients"]).difference(self._config.channel)
+        if unknown:
+            log.error("%s: budget %s names %s: no channel has this name", self._file, each.alert["budget_id"], unknown)
         decision = decide(each.alert, self._config, self._zone, now, self._outbox.began_at)
         intake.alert(each.place, as_text(each.alert), decision, now)
 

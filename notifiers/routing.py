@@ -43,7 +43,8 @@ class Decision(NamedTuple):
 
 
 def decide(alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: int) -> Decision:
-    """Applies the rules in this order: windows long closed, other environments, history, routes.
+    """Applies the rules in this order: windows long closed, other environments, history, routes and
+    the recipients that the budget names.
 
     `now` and `first_start` (when this outbox began) are microseconds UTC. What was raised more than a day before
     `first_start` is history: a notifier that is put beside an old ledger does not tell all of it again.
@@ -58,8 +59,11 @@ def decide(alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: 
     for route in config.route:
         if _matches(route, alert):
             due = _due(route, zone, now)
-            for target in _targets(route, config):
+            for target in (target for name in route.channels for target in _targets(name, config)):
                 targets[target] = min(due, targets.get(target, due))
+    for name in set(alert["recipients"]).intersection(config.channel):
+        for target in _targets(name, config):  # named by the budget itself: at once
+            targets[target] = Due(now, digest=False)
     return Decision(ROUTED if targets else NO_ROUTE, targets)
 
 
@@ -83,11 +87,10 @@ def _matches(route: Route, alert: Alert) -> bool:
     )
 
 
-def _targets(route: Route, config: Config) -> Iterator[Target]:
-    for name in route.channels:
-        channel = config.channel[name]
-        for address in channel.to if isinstance(channel, Email) else ("",):
-            yield Target(name, address)
+def _targets(name: str, config: Config) -> Iterator[Target]:
+    channel = config.channel[name]
+    for address in channel.to if isinstance(channel, Email) else ("",):
+        yield Target(name, address)
 
 
 def _due(route: Route, zone: ZoneInfo, now: int) -> Due:

@@ -282,14 +282,15 @@ class SequencedApp(faust.App):  # type: ignore[misc]
 
     async def repeatedly(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
         """Do the same thing again and again, with pauses; its failure ends the process as a turn's does."""
-        while not self.should_stop:
-            await self.sleep(pause_s)
+        await self.sleep(pause_s)
+        while not self.should_stop:  # asked to stop, it sleeps no longer, and the producer is gone soon
             try:
                 await work()
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
                 self.stop_on(error)
+            await self.sleep(pause_s)
 
     def stop_on(self, error: BaseException | None) -> None:
         """End the process on an error that a restart may heal."""

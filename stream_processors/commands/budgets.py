@@ -197,6 +197,7 @@ def _budget_json(budget: Budget) -> dict[str, Any]:
         "thresholds": budget.thresholds,
         "conditions": {name: list(values) for name, values in budget.conditions},
         "action": budget.action,
+        "notify": {str(notice.threshold): {"severity": notice.severity, "to": notice.to} for notice in budget.notify},
         "version": budget.version,
     }
 

@@ -18,7 +18,6 @@ from stream_processors.core.budgets import (
     amount_text,
     decision,
     reached,
-    severity,
     threshold_amount,
 )
 from stream_processors.core.selection import conditions_text
@@ -160,6 +159,7 @@ def alert_record(
     """A record of `alert.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC."""
     subject = change.subject
     budget = budget.granted(subject.organization, subject.scope, subject.window_start, change.window_end)
+    notice = budget.notice(change.threshold)
     return {
         "alert_id": alert_id(*subject, change.threshold, change.revision),
         "type": "threshold",
@@ -171,7 +171,8 @@ def alert_record(
         "used": amount_text(budget.unit, change.used),
         "limit": amount_text(budget.unit, budget.limit),
         "unit": budget.unit,
-        "severity": severity(change.threshold),
+        "severity": notice.severity,
+        "recipients": list(notice.to),
         "detail": _sentence(change, budget),
         "cause_event": cause_event,
         "positions": [dict(position) for position in positions],

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from stream_processors.core.budget_forms import Dated, History, scope_text
-from stream_processors.core.budgets import Budget, Grant, amount_text
+from stream_processors.core.budgets import Budget, Grant, Notice, amount_text
 from stream_processors.core.selection import conditions_text
 
 
@@ -70,11 +70,17 @@ def describe_change(old: Budget, new: Budget) -> str:
     return "; ".join(differing)
 
 
+def _told(notice: Notice) -> str:
+    to = f" to {' and '.join(notice.to)}" if notice.to else ""
+    return f"{notice.threshold} as {notice.severity}{to}"
+
+
 def _texts(budget: Budget) -> list[tuple[str, str]]:
     shown = {
         "limit": amount_text(budget.unit, budget.limit),
         "thresholds": ", ".join(map(str, budget.thresholds)),
         "conditions": conditions_text(budget.conditions) or "none",
+        "notify": ", ".join(map(_told, budget.notify)) or "as usual",
     }
     names = [field.name for field in fields(budget) if field.name not in ("id", "version", "grants")]
     return [(name, shown.get(name, str(getattr(budget, name)))) for name in names]

@@ -9,7 +9,17 @@ from typing import Any
 from schemas.arrow import SCOPES
 from schemas.calendar import PERIODS
 from schemas.money import to_pico
-from stream_processors.core.budgets import ACTIONS, EACH, UNITS, Budget, Grant, amount_text
+from stream_processors.core.budgets import (
+    ACTIONS,
+    EACH,
+    SEVERITIES,
+    UNITS,
+    Budget,
+    Grant,
+    Notice,
+    amount_text,
+    severity,
+)
 from stream_processors.core.selection import CONDITION_FIELDS, Conditions
 
 DEFAULTS: Mapping[str, Any] = {
@@ -17,6 +27,7 @@ DEFAULTS: Mapping[str, Any] = {
     "thresholds": [50, 75, 90, 95, 100],
     "conditions": {},
     "action": "alert",
+    "notify": {},
 }
 MOST_COUNT = 2**63 - 1
 
@@ -79,6 +90,9 @@ def _entry(dated: Dated) -> dict[str, Any]:
         "thresholds": list(budget.thresholds),
         "conditions": {name: list(values) for name, values in budget.conditions},
         "action": budget.action,
+        "notify": {
+            str(notice.threshold): {"severity": notice.severity, "to": list(notice.to)} for notice in budget.notify
+        },
         "grants": [
             {
                 "organization": grant.organization,
@@ -132,6 +146,15 @@ def _budget(table: Mapping[str, Any], version: int) -> Budget:
         version=version,
         conditions=conditions_of(fields["conditions"]),
         action=fields["action"],
+        notify=_notices(fields["notify"]),
+    )
+
+
+def _notices(table: Mapping[str, Mapping[str, Any]]) -> tuple[Notice, ...]:
+    """In ascending order of thresholds; a severity that is left out is the usual one."""
+    return tuple(
+        Notice(threshold, told.get("severity", severity(threshold)), tuple(told.get("to", ())))
+        for threshold, told in sorted((int(name), told) for name, told in table.items())
     )
 
 
@@ -162,6 +185,11 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if table.get("conditions") and table.get("action", "alert") != "alert":
         # Who asks whether a call may be made does not say what it will be used for.
         yield "action", f"action = {table['action']!r}: must be alert for a budget with conditions"
+    notify, thresholds = table.get("notify", {}), table.get("thresholds", DEFAULTS["thresholds"])
+    if _is_notify(notify) and _is_thresholds(thresholds):
+        for name in notify:
+            if int(name) not in thresholds:
+                yield "notify", f"notify: {name} is none of the thresholds {', '.join(map(str, thresholds))}"
     organization, scope = table.get("organization", EACH), table.get("scope", "")
     kind, _, name = scope.partition(":") if isinstance(scope, str) else ("", "", "")
     if kind == "organization" and EACH not in (name, organization) and name != organization:
@@ -213,6 +241,23 @@ def _is_thresholds(value: Any) -> bool:
     )
 
 
+def _is_notify(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        re.fullmatch(r"[1-9][0-9]{0,3}", name) is not None and _is_told(told) for name, told in value.items()
+    )
+
+
+def _is_told(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and value.keys() <= {"severity", "to"}
+        and value.get("severity", "info") in SEVERITIES
+        and isinstance(value.get("to", []), list)
+        and all(map(_is_name, value.get("to", [])))
+    )
+
+
 _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "id": (
         lambda value: isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) is not None,
@@ -228,6 +273,11 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"{{ FIELD = 'value' }} or {{ FIELD = ['one', 'other'] }}, FIELD one of {', '.join(CONDITION_FIELDS)}",
     ),
     "action": (lambda value: value in ACTIONS, f"one of {', '.join(ACTIONS)}"),
+    "notify": (
+        _is_notify,
+        "{ THRESHOLD = { severity = 'caution', to = ['CHANNEL'] } }, one of both or both, "
+        f"severity one of {', '.join(SEVERITIES)}",
+    ),
     "thresholds": (_is_thresholds, "a list of whole percents from 1 to 1000, ascending, each once"),
 }
 
@@ -246,7 +296,8 @@ def _line_of(text: str, index: int | None, field: str) -> int:
     if index >= len(heads):  # written as one array of inline tables
         return _first(lines, range(len(lines)), r"\s*budget\s*=", 0) + 1
     end = heads[index + 1] if index + 1 < len(heads) else len(lines)
-    return _first(lines, range(heads[index], end), rf"""\s*\[*["']?{re.escape(field)}["']?\s*[=.]""", heads[index]) + 1
+    named = rf"""\s*(\[\s*budget\s*\.\s*)?["']?{re.escape(field)}["']?\s*[]=.]"""  # or a table of its own
+    return _first(lines, range(heads[index], end), named, heads[index]) + 1
 
 
 def _first(lines: Sequence[str], numbers: Iterable[int], pattern: str, otherwise: int) -> int:

@@ -19,6 +19,7 @@ EACH = "*"
 #: What follows from a limit: nothing but the alerts; callers wait; callers begin nothing new.
 ACTIONS = ("alert", "throttle", "block_new")
 UNITS = ("cost", "tokens", "requests", *TOKEN_CLASSES)
+SEVERITIES = ("info", "warning", "caution", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,15 @@ class Grant:
     scope: str  # a name, or `*`
     amount: int  # as the budget's limit
     at: int  # microseconds UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """How one threshold is told: how serious it is, and to whom besides those whom the notifier's routes name."""
+
+    threshold: int
+    severity: str  # one of SEVERITIES
+    to: tuple[str, ...] = ()  # names of channels in notify.toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,7 @@ class Budget:
     conditions: Conditions = ()  # count only usage that meets them all
     action: str = "alert"  # what callers should do once the limit is reached, one of ACTIONS
     grants: tuple[Grant, ...] = ()
+    notify: tuple[Notice, ...] = ()  # ascending; of thresholds that are not told as usual
 
     @property
     def selection(self) -> Selection:
@@ -66,6 +77,11 @@ class Budget:
             if start <= grant.at < end and grant.organization in (EACH, organization) and grant.scope in (EACH, scope)
         )
         return replace(self, limit=self.limit + more) if more else self
+
+    def notice(self, threshold: int) -> Notice:
+        """How a threshold is told."""
+        usual = Notice(threshold, severity(threshold))
+        return next((notice for notice in self.notify if notice.threshold == threshold), usual)
 
     def covers(self, organization: str, selection: str, scope: str) -> bool:
         """Whether this scope of a selection (`Selection.text`) is watched by the budget."""

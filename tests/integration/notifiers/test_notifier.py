@@ -246,14 +246,14 @@ def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once(
     organization = f"notified-{secrets.token_hex(4)}"
     (place.folder / "budgets.toml").write_text(
         f'[[budget]]\nid = "{organization}"\nscope = "organization:{organization}"\nperiod = "month"\n'
-        'unit = "tokens"\nlimit = 100\nthresholds = [50, 75, 100]\n'
+        'unit = "tokens"\nlimit = 100\nthresholds = [50, 75, 100]\nnotify = { 75 = { to = ["team"] } }\n'
     )
     applied = run_tollbook(place.environment, "budgets", "apply", str(place.folder / "budgets.toml"))
     assert applied.returncode == 0, applied.stdout + applied.stderr
     inbox = Inbox()
-    with mail_server(inbox) as port, web_receiver(200) as receiver:
+    with mail_server(inbox) as port, web_receiver(200) as receiver, web_receiver(200) as named:
         routes = f'[[route]]\nchannels = ["mail", "good"]\norganizations = ["{organization}"]\n'
-        place.configure(mail("mail", port), hook("good", receiver), routes)
+        place.configure(mail("mail", port), hook("good", receiver), hook("team", named), routes)
         place.start()
         with UsageProducer(settings) as producer:
             producer.emit(
@@ -271,7 +271,9 @@ def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once(
         waited = run_tollbook(place.environment, "wait", "--timeout", "60")
         assert waited.returncode == 0, waited.stderr
         assert place.waiting("mail") == 0
+        until(lambda: len(named.requests) >= 1)
     assert [json.loads(body)["data"]["threshold"] for _, body in receiver.requests] == [50, 75]
+    assert [json.loads(body)["data"]["threshold"] for _, body in named.requests] == [75]
     subjects = [str(message["Subject"]) for message in inbox.mails]
     assert [subject.split(":")[0] for subject in subjects] == ["[Tollbook] info", "[Tollbook] warning"]
     assert all(f"reached {share} %" in subject for subject, share in zip(subjects, (50, 75), strict=True))

@@ -29,6 +29,7 @@ def decoded_alert(**fields: Any) -> dict[str, Any]:
         "limit": "150.00",
         "unit": "cost",
         "severity": "caution",
+        "recipients": [],
         "detail": "department engineering of acme reached 90 %",
         "cause_event": "e-3",
         "positions": [],

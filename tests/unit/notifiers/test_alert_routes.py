@@ -52,6 +52,18 @@ def test_each_address_of_a_mail_channel_is_a_target_of_its_own() -> None:
     )
 
 
+def test_recipients_of_the_budget_are_told_at_once_besides_those_of_routes() -> None:
+    named = decoded_alert(recipients=["chat", "pigeon"])
+    night = {"channels": ["chat", "mail"], "digest_minutes": 60}
+    later = Due(NOON_US, True)
+    assert decided(named, night).targets == {
+        Target("mail", "a@x"): later, Target("mail", "b@x"): later, Target("chat", ""): Due(NOON_US, False)
+    }  # fmt: skip
+    assert decided(named).outcome == ROUTED
+    assert decided(decoded_alert(recipients=["pigeon"])) == Decision(NO_ROUTE, {})
+    assert decided(decoded_alert(recipients=["chat"], deliver=False)) == Decision(CLOSED_WINDOW, {})
+
+
 @pytest.mark.parametrize("least", SEVERITIES)
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_a_severity_and_those_above_it(least: str, severity: str) -> None:

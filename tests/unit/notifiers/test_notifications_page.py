@@ -30,6 +30,10 @@ def test_the_file_it_shows_is_a_whole_configuration(tmp_path: Path) -> None:
     assert used == set(config.channel)
 
 
+def test_the_example_is_what_the_page_shows() -> None:
+    assert (DOCS.parent / "notify.example.toml").read_text().partition("\n\n")[2] == snippet("toml")
+
+
 def test_the_receiver_it_shows_verifies_what_we_sign() -> None:
     shown: dict[str, Any] = {}
     exec(snippet("python"), shown)  # noqa: S102 (the page's own text)

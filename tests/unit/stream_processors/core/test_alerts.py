@@ -21,7 +21,7 @@ from stream_processors.core.alerts import (
     limit_record,
     micros,
 )
-from stream_processors.core.budgets import Budget, Grant, reached, threshold_amount
+from stream_processors.core.budgets import Budget, Grant, Notice, reached, threshold_amount
 
 NOW = 1_795_000_000_000_000
 WINDOW = Calendar().window("month", NOW)
@@ -284,6 +284,15 @@ def test_the_sentence_names_scope_share_and_amounts() -> None:
     assert detail == (
         "department sales of acme reached 50 % of 1000 tokens for the month from 2026-11-01 00:00 UTC: 600 used"
     )
+
+
+def test_an_alert_says_how_serious_its_budget_takes_it_and_whom_to_tell() -> None:
+    budget = replace(BUDGET, notify=(Notice(75, "critical", ("pager",)),))
+    records = [alert_record(change, budget, [], "", NOW) for change in AlertBook().due(budget, *WHERE, WINDOW, 750)]
+    assert [(each["threshold"], each["severity"], each["recipients"]) for each in records] == [
+        (50, "info", []),
+        (75, "critical", ["pager"]),
+    ]
 
 
 def test_the_key_of_a_limit() -> None:

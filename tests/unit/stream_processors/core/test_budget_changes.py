@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stream_processors.core.budget_changes import compare, describe, describe_change, histories_after, topped_up
 from stream_processors.core.budget_forms import History
-from stream_processors.core.budgets import Budget, Grant
+from stream_processors.core.budgets import Budget, Grant, Notice
 
 BUDGET = Budget("b", "*", "department", "*", "month", "cost", 150 * 10**12, (50, 100), 0)
 files = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3)).map(
@@ -71,3 +71,5 @@ def test_how_budgets_and_changes_read() -> None:
     )
     changed = replace(BUDGET, limit=2 * 10**12, thresholds=(90,), version=2)
     assert describe_change(BUDGET, changed) == "limit 150.00 → 2.00; thresholds 50, 100 → 90"
+    told = replace(BUDGET, notify=(Notice(50, "info", ("ops", "mail")), Notice(100, "caution")))
+    assert describe_change(BUDGET, told) == "notify as usual → 50 as info to ops and mail, 100 as caution"

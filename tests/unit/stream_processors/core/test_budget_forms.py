@@ -19,7 +19,7 @@ from stream_processors.core.budget_forms import (
     scope_text,
     to_record,
 )
-from stream_processors.core.budgets import UNITS, Budget, Grant
+from stream_processors.core.budgets import SEVERITIES, UNITS, Budget, Grant, Notice
 from stream_processors.core.selection import CONDITION_FIELDS
 
 GOOD = """\
@@ -52,6 +52,15 @@ budgets = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+)
+told = st.builds(Notice, st.just(0), st.sampled_from(SEVERITIES), st.lists(st.text(min_size=1, max_size=9)).map(tuple))
+told_budgets = st.builds(
+    lambda budget, found: replace(
+        budget,
+        notify=tuple(replace(notice, threshold=at) for at, notice in zip(budget.thresholds, found, strict=False)),
+    ),
+    budgets,
+    st.lists(told, max_size=3),
 )
 
 
@@ -134,6 +143,11 @@ def test_limits_are_exact(unit: str, limit: str, amount: int) -> None:
         ('conditions = { model = "" }', 8, "FIELD = 'value'"),
         ('conditions = "model"', 8, "FIELD = 'value'"),
         ('action = "stop"', 8, "one of alert, throttle, block_new"),
+        ('notify = { 90 = { severity = "grave" } }', 8, "severity one of info, warning, caution, critical"),
+        ("notify = { 90 = { to = [1] } }", 8, "THRESHOLD = "),
+        ('notify = { 90 = { to = "pager" } }', 8, "THRESHOLD = "),
+        ("notify = { 90 = {} }", 8, "THRESHOLD = "),
+        ('notify = { most = { severity = "info" } }', 8, "THRESHOLD = "),
         ("treshold = 50", 8, "unknown field; allowed: id, organization, scope"),
     ],
 )
@@ -154,6 +168,16 @@ def test_an_action_needs_a_budget_that_a_caller_can_tell() -> None:
     assert parse_budgets(GOOD + 'action = "throttle"\n', "budgets.toml")[0].action == "throttle"
     (problem,) = problems(GOOD + 'conditions = { model = "a" }\naction = "throttle"\n')
     assert problem == "budgets.toml:9: action = 'throttle': must be alert for a budget with conditions"
+
+
+def test_a_threshold_can_be_told_otherwise() -> None:
+    text = GOOD + '[budget.notify]\n100 = { to = ["pager", "finance"] }\n75 = { severity = "critical" }\n'
+    [budget] = parse_budgets(text, "budgets.toml")
+    assert budget.notice(50) == Notice(50, "info")
+    assert budget.notice(75) == Notice(75, "critical")
+    assert budget.notice(100) == Notice(100, "critical", ("pager", "finance"))
+    (problem,) = problems(GOOD + '[budget.notify]\n60 = { severity = "info" }\n')
+    assert problem == "budgets.toml:8: notify: 60 is none of the thresholds 50, 75, 90, 95, 100"
 
 
 def test_conditions_are_the_same_in_any_order() -> None:
@@ -200,7 +224,7 @@ def test_a_syntax_error_names_its_line() -> None:
     assert "line 8" in problem
 
 
-@given(budgets, st.integers(0, 2**60))
+@given(told_budgets, st.integers(0, 2**60))
 def test_the_topic_form_loses_nothing(budget: Budget, effective_at: int) -> None:
     newer = replace(budget, limit=budget.limit + 1 if budget.limit < 2**62 else 1, version=budget.version + 1)
     history = (Dated(effective_at, budget), Dated(effective_at + 1, newer))
