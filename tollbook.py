@@ -27,6 +27,7 @@ COMMANDS = {
     "rerate": ("stream_processors.commands.rerate", "Book usage at other prices, by the difference."),
     "directory": ("stream_processors.commands.directory", "Apply and show who belongs where."),
     "adjust": ("stream_processors.commands.adjust", "Reverse, correct and credit; show what it made of a month."),
+    "periods": ("stream_processors.commands.periods", "Close months; show what was booked for them afterwards."),
     "rejected": ("stream_processors.commands.rejected", "List what was rejected; export, repair and replay it."),
     "notify": ("notifiers.commands", "Try channels, see what was delivered."),
     "explain": ("stream_processors.commands.query", "Tell where an event is, at each stage."),

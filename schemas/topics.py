@@ -19,6 +19,7 @@ HEARTBEATS = "usage.heartbeats"
 BUDGETS = "usage.budgets"
 PRICES = "usage.prices"
 DIRECTORY = "usage.directory"
+PERIODS = "usage.periods"
 #: Changelog of the rollup's table; Faust derives the name from the app and the table.
 TOTALS = "tollbook-windows-partials-changelog"
 
@@ -69,6 +70,7 @@ TOPICS = (
     Topic(BUDGETS, "dated history of each budget (JSON)", cleanup="compact", partitions=1),
     Topic(TOTALS, "rollup's table", cleanup="compact", max_message_bytes=16 << 20, min_compaction_lag_ms=DAY_MS),
     Topic(PRICES, "dated history of each price override (JSON)", cleanup="compact", partitions=1),
+    Topic(PERIODS, "history of each month that was closed (JSON)", cleanup="compact", partitions=1),
     Topic(DIRECTORY, "dated history of where each user belongs (JSON)", cleanup="compact", partitions=1),
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}

@@ -6,15 +6,14 @@ import time
 from collections.abc import Mapping
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message
 
 from schemas.topics import BUDGETS
 from stream_processors.core.budget_forms import History, from_record, to_record
 from stream_processors.core.budgets import Budget
 from stream_processors.core.selection import Track
-from stream_processors.logs import LogReader
+from stream_processors.logs import LogReader, append_records
 
-WRITE_S = 20.0
 FOLLOW_S = 0.5
 
 log = logging.getLogger("tollbook.budget_log")
@@ -52,20 +51,8 @@ def read_histories(kafka: str) -> dict[str, History]:
 
 def write_histories(kafka: str, histories: Mapping[str, History]) -> None:
     """Append each history, an empty one as a removal; returns when all replicas have them, else KafkaException."""
-    failures: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            failures.append(error)
-
-    producer = Producer({"bootstrap.servers": kafka, "acks": "all"})  # written twice, a history says the same
-    for budget_id, history in histories.items():
-        value = orjson.dumps(to_record(history)) if history else None
-        producer.produce(BUDGETS, key=budget_id, value=value, partition=0, on_delivery=delivered)
-    if producer.flush(WRITE_S):
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{BUDGETS}: no acknowledgement in {WRITE_S} s"))
-    if failures:
-        raise KafkaException(failures[0])
+    records = {key: orjson.dumps(to_record(history)) if history else None for key, history in histories.items()}
+    append_records(kafka, BUDGETS, records)  # written twice, a history says the same
 
 
 class BudgetFollower:

@@ -7,11 +7,11 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.settings import Settings
-from schemas.topics import ALERTS, BLOCKS, BUDGETS, BY_NAME, EVENTS, LIMITS, WINDOWS
+from schemas.topics import ALERTS, BLOCKS, BUDGETS, BY_NAME, EVENTS, LIMITS, PERIODS, WINDOWS
 from stream_processors.logs import LogReader, header_of, topic_id
 
 WINDOWS_GROUP, SINK_GROUP = "tollbook-windows", "tollbook-sink"
-SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS)
+SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS)
 TIMEOUT_S = 10.0
 
 Place = tuple[str, int]  # topic and partition

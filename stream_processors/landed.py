@@ -41,6 +41,13 @@ def wait_booked(settings: Settings, timeout: float) -> tuple[str, list[int]] | N
     return (epoch, found) if booked else None
 
 
+def event_ends(settings: Settings) -> tuple[str, list[int]]:
+    """The epoch of `usage.events`, and where each of its partitions ends now."""
+    with LogReader(settings.kafka) as reader:
+        epoch = topic_id(settings.kafka, EVENTS)
+        return epoch, [reader.bounds(EVENTS, part)[1] for part in range(settings.partitions)]
+
+
 def _steps(
     settings: Settings, warehouse: Warehouse, reader: LogReader, epoch: str, last: Mapping[int, int]
 ) -> Iterator[Callable[[], bool]]:

@@ -1,9 +1,17 @@
 """Reading a stretch of one partition's log, outside any consumer group: how a worker finds its own past."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from schemas.block import BlockHeader
@@ -75,6 +83,23 @@ def header_of(message: Message) -> BlockHeader:
     """The block header of a record of `usage.blocks`."""
     headers: Any = message.headers()
     return BlockHeader.from_headers(headers)
+
+
+def append_records(kafka: str, topic: str, records: Mapping[str, bytes | None]) -> None:
+    """Append to the one partition of a topic; returns when all replicas have the records, else KafkaException."""
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = Producer({"bootstrap.servers": kafka, "acks": "all"})
+    for key, value in records.items():
+        producer.produce(topic, key=key, value=value, partition=0, on_delivery=delivered)
+    if producer.flush(TIMEOUT_S):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic}: no acknowledgement in {TIMEOUT_S} s"))
+    if failures:
+        raise KafkaException(failures[0])
 
 
 def topic_id(kafka: str, topic: str) -> str:

@@ -17,8 +17,9 @@ from schemas.arrow import MICROS, WINDOW_ENTRIES
 from schemas.block import from_ipc
 from schemas.codec import avro_schema, decode, split_frame
 from schemas.registry import Registry
-from schemas.topics import ALERTS, BUDGETS, LIMITS, WINDOWS
+from schemas.topics import ALERTS, BUDGETS, LIMITS, PERIODS, WINDOWS
 from stream_processors.core.budget_forms import conditions_of
+from stream_processors.core.periods import Period
 from stream_processors.core.selection import conditions_text
 from stream_processors.sink.rows import joined, with_usd
 
@@ -79,6 +80,16 @@ BUDGET_ROWS = pa.schema(
         ("budget_offset", pa.int64()),
     ]
 )
+PERIOD_ROWS = pa.schema(
+    [
+        ("month", pa.date32()),
+        ("closed", pa.bool_()),
+        ("at", MICROS),
+        *((name, pa.string()) for name in ("author", "reason", "src_epoch")),
+        ("ends", pa.list_(pa.int64())),
+        ("period_offset", pa.int64()),
+    ]
+)
 
 Insert = tuple[str, pa.RecordBatch]  # table and rows
 
@@ -128,8 +139,13 @@ def budget_inserts(records: Sequence[Record], _: Registry) -> list[Insert]:
     return [("budgets", _batch(map(_budget_row, records), BUDGET_ROWS))]
 
 
+def period_inserts(records: Sequence[Record], _: Registry) -> list[Insert]:
+    return [("periods", _batch((_period_row(record) for record in records if record.value), PERIOD_ROWS))]
+
+
 INSERTS: Mapping[str, Callable[[Sequence[Record], Registry], list[Insert]]] = {
     BUDGETS: budget_inserts,
+    PERIODS: period_inserts,
     WINDOWS: window_inserts,
     LIMITS: limit_inserts,
     ALERTS: alert_inserts,
@@ -146,6 +162,13 @@ def _budget_row(record: Record) -> dict[str, Any]:
     kind, _, scope = budget["scope"].partition(":")
     conditions = conditions_text(conditions_of(budget.get("conditions", {})))
     return row | budget | {"scope_kind": kind, "scope": scope, "conditions": conditions, "removed": False}
+
+
+def _period_row(record: Record) -> dict[str, Any]:
+    """The month as it is now."""
+    period = Period.model_validate_json(record.value or b"")
+    newest = period.history[-1]
+    return newest.model_dump() | {"month": period.month, "closed": period.closed, "period_offset": record.offset}
 
 
 def _batch(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
