@@ -84,10 +84,16 @@ def test_recent_alerts_come_newest_first(page: Page, ledger: Client) -> None:
     assert [row[1:] for row in _rows(_chart(page, "Recent alerts"))] == [list(row) for row in rows]
 
 
-def test_budgets_come_fullest_first(page: Page) -> None:
+def test_budgets_come_fullest_first_with_what_is_left_and_where_they_end(page: Page, ledger: Client) -> None:
     _open(page)
     rows = _rows(_chart(page, "Budgets, fullest first"))
-    assert rows[0] == ["monthly-cost", "acme / legal", "month", "$212.5 of $200.00", "106.3%", "block"]
+    assert rows[0][:6] == ["monthly-cost", "acme / legal", "month", "$212.5 of $200.00", "106.3%", "$-12.50"]
+    assert rows[0][8] == "block"
+    [(days_left, projected)] = ledger.query(
+        "SELECT seconds_left / 86400, toFloat64(projected) FROM budget_status WHERE scope = 'legal'"
+    ).result_rows
+    assert float(rows[0][6]) == pytest.approx(days_left, abs=0.11)  # the dashboard was loaded a moment before
+    assert float(rows[0][7].removeprefix("$")) == pytest.approx(projected, rel=0.01)
     assert [row[4] for row in rows] == ["106.3%", "92.0%", "75.6%", "48.0%", "20.9%"]
 
 
