@@ -1,9 +1,9 @@
-"""How long an event takes to its alert, and to its row being there for a query, under traffic.
+"""How long an event takes to its alert, to mail and webhook, and to its row being there for a query, under traffic.
 
 A probe is an event of a user of its own in an organization of its own, whose budget is one request: each probe raises
 exactly one alert. Times are this process's monotonic clock, from before the event is handed to the client until the
-alert is received from `usage.alerts`, or until a query first returns the row (asked every ROW_POLL_S: a row may have
-been there so much earlier).
+alert is received from `usage.alerts`, is taken by a mail server and by a webhook on this machine, or until a query
+first returns the row (asked every ROW_POLL_S: a row may have been there so much earlier).
 """
 
 import random
@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.figures import percentile, rate
+from benchmarks.inboxes import inboxes
 from benchmarks.stacks import Stack, wait_until
 from benchmarks.traffic import events_appended, traffic
 from producers.client import Producer
@@ -44,15 +45,22 @@ PERCENTS = (50, 95, 99)
 
 @dataclass(slots=True)
 class Probes:
-    """When each probe (by user) was sent, alerted and returned by a query; monotonic seconds."""
+    """When each probe (by user) was sent, alerted, delivered and returned by a query; monotonic seconds."""
 
     sent: dict[str, float] = field(default_factory=dict)
     alerted: dict[str, float] = field(default_factory=dict)
+    mailed: dict[str, float] = field(default_factory=dict)
+    posted: dict[str, float] = field(default_factory=dict)
     queryable: dict[str, float] = field(default_factory=dict)
 
     def delays_ms(self, arrived: Mapping[str, float]) -> list[float]:
         """Of the probes that arrived."""
         return [(arrived[user] - at) * 1000 for user, at in self.sent.items() if user in arrived]
+
+    def are_there(self) -> bool:
+        """Whether all have arrived everywhere."""
+        everywhere = (self.alerted, self.mailed, self.posted, self.queryable)
+        return all(self.sent.keys() <= arrived.keys() for arrived in everywhere)
 
 
 def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -63,7 +71,8 @@ def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[
         Thread(target=_watch_alerts, args=(stack, probes, department, stopped)),
         Thread(target=_watch_rows, args=(stack, probes, department, stopped)),
     ]
-    with traffic(stack, events_per_s, seconds, seed), Producer(stack.settings) as producer:
+    delivered = inboxes(stack, ORGANIZATION, _keep(probes.mailed), _keep(probes.posted))
+    with delivered, traffic(stack, events_per_s, seconds, seed), Producer(stack.settings) as producer:
         for watcher in watchers:
             watcher.start()
         try:
@@ -71,7 +80,7 @@ def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[
             _send(producer, probes, department, int(seconds * PROBES_PER_S), random.Random(seed))
             appended = events_appended(stack.settings) - before - len(probes.sent)
             flowed = rate(appended, time.monotonic() - began)
-            _arrive(lambda: probes.sent.keys() <= probes.alerted.keys() & probes.queryable.keys())
+            _arrive(probes.are_there)
         finally:
             stopped.set()
             for watcher in watchers:
@@ -81,8 +90,19 @@ def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[
         "rate_reached": round(flowed),
         "probes": len(probes.sent),
         **_summary("alert", probes.delays_ms(probes.alerted)),
+        **_summary("mail", probes.delays_ms(probes.mailed)),
+        **_summary("webhook", probes.delays_ms(probes.posted)),
         **_summary("row", probes.delays_ms(probes.queryable)),
     }
+
+
+def _keep(arrived: dict[str, float]) -> Callable[[str, float], None]:
+    """What comes twice counts once, as it came first."""
+
+    def keep(user: str, at: float) -> None:
+        arrived.setdefault(user, at)
+
+    return keep
 
 
 def _summary(name: str, delays_ms: list[float]) -> dict[str, Any]:

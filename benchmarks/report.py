@@ -180,12 +180,13 @@ def _median(runs: Results, name: str) -> float:
 
 LATENCY = """\
 A probe is an event of its own user under a budget of one request. Milliseconds from the call that sends it until its
-alert is received from the topic, and until a query returns its row.
+alert is received from the topic, is taken by a mail server and by a webhook on this machine, and until a query returns
+its row.
 """
 
 
 def _latency(content: dict[str, Any]) -> str:
-    names = ("alert_p50_ms", "alert_p95_ms", "alert_p99_ms", "row_p50_ms", "row_p95_ms", "row_p99_ms")
+    names = [f"{what}_p{percent}_ms" for what in ("alert", "mail", "webhook", "row") for percent in (50, 95, 99)]
     results = sorted(content["results"], key=lambda each: int(each["rate"]))
     rows = [
         [each["rate"], each["rate_reached"], each["probes"], each["alerts"], each["rows"]]

@@ -139,7 +139,8 @@ def _environment(state_dir: Path) -> dict[str, str]:
     candidates = random.sample(range(20_000, 32_000), 1_000)
     ports = islice(filter(_is_free, candidates), len(names))
     chosen = {f"TOLLBOOK_{name}_PORT": str(port) for name, port in zip(names, ports, strict=True)}
-    return {"TOLLBOOK_STATE_DIR": str(state_dir)} | chosen
+    ours = {"TOLLBOOK_STATE_DIR": str(state_dir), "TOLLBOOK_NOTIFY": str(state_dir / "notify.toml")}
+    return ours | chosen
 
 
 def _is_free(port: int) -> bool:

@@ -79,7 +79,8 @@ class AlertTopic:
     def read(self, timeout_s: float) -> list[Received]:
         """What is new and counts, in the order of each partition; `chains` have then moved past it."""
         received = []
-        for message in self._consumer.consume(MESSAGES, timeout_s):
+        first = self._consumer.poll(timeout_s)  # `consume` waits the whole time unless there are that many
+        for message in [first, *self._consumer.consume(MESSAGES, 0)] if first is not None else []:
             error = message.error()
             if error is not None:
                 raise KafkaException(error)

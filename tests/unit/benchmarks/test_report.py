@@ -68,7 +68,7 @@ def test_a_wrong_system_is_reported_as_wrong_and_a_failed_one_with_its_reason() 
 
 
 def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
-    latencies = {f"{what}_p{p}_ms": 1.5 for what in ("alert", "row") for p in (50, 95, 99)}
+    latencies = {f"{what}_p{p}_ms": 1.5 for what in ("alert", "mail", "webhook", "row") for p in (50, 95, 99)}
     measured = {
         "peers": peers(),
         "latency": section(rate=1_000, rate_reached=990, probes=200, alerts=200, rows=200, **latencies),
