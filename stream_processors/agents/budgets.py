@@ -35,6 +35,7 @@ from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader
 from stream_processors.core.scopes import Ids, ScopeIndex
 from stream_processors.core.watch import Watch, amounts_in
 from stream_processors.core.windows import BASE_KIND, HOUR_US, KEEP_US, in_period, kept_until
+from stream_processors.logs import LogReader
 from stream_processors.transport import Batch, SequencedApp
 
 log = logging.getLogger("tollbook.budgets")
@@ -55,7 +56,7 @@ class Shard:
     waiting: dict[Place, list[Ids]] = field(default_factory=lambda: defaultdict(list))  # not yet evaluated
     limits: dict[tuple[str, int], Window] = field(default_factory=dict)  # (budget, scope) to be sent
     newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
-    limit_offset: int = -1  # offset in usage.limits of the last record sent
+    limit_offset: int = -1  # offset of the last record in usage.limits
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
     forgot_at: int = 0  # chain clock
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -109,7 +110,8 @@ class Budgets:
             index = ScopeIndex()
             book = await asyncio.to_thread(fold_partition, self._settings, self._registry, tp.partition)
             watch = Watch(self._follower.budgets, book, index)
-            self._shards[tp.partition] = Shard(ShardTotals(index), book, watch)
+            last = await asyncio.to_thread(_last_limit, self._settings.kafka, tp.partition)
+            self._shards[tp.partition] = Shard(ShardTotals(index), book, watch, limit_offset=last)
             committed = self._app.consumer._read_offset.get(tp)
             positions[tp] = max(committed or 0, earliest.get(tp, 0))
         return positions
@@ -266,6 +268,12 @@ class Budgets:
         futures.append(await append.send(self._app, WINDOWS, None, to_ipc(empty), number, [("watermarks", watermarks)]))
         for future in futures:
             await future
+
+
+def _last_limit(kafka: str, number: int) -> int:
+    """The offset of the last limit that was sent, by whoever had the shard before; -1 when there is none."""
+    with LogReader(kafka) as reader:
+        return reader.bounds(LIMITS, number)[1] - 1
 
 
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
