@@ -230,8 +230,8 @@ class Scenario:
         self.ground.wait_landed()
         self.recovery_s = max(self.recovery_s, time.monotonic() - began)
 
-    def check(self, watched: Watched | None = None, taken: Set[Position] = frozenset(), deep: bool = True) -> Book:
-        """I1 to I5, and the audit; adds the line of the table, also when something is wrong."""
+    def check(self, watched: Watched | None = None, taken: Set[Position] = frozenset(), deep: bool = False) -> Book:
+        """I1 to I5, and the audit (`deep`: from the events on); adds the table's line, also when something is wrong."""
         book = read_book(self.path).without(taken)
         accounts = read_accounts(book, self.ground.settings, self.since)
         counts = (len(accounts.lost), len(accounts.doubled))

@@ -14,6 +14,7 @@ from .load import Record, load_of
 
 THRESHOLDS = range(2, 101, 2)
 WORKERS = ("rating", "windows", "sink", "clickhouse")
+EACH = (*WORKERS, "registry")
 PAIRS = tuple(itertools.combinations(WORKERS, 2))
 
 
@@ -24,7 +25,7 @@ def test_few_kills(scenario: Scenario) -> None:
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_fifty_kills(scenario: Scenario) -> None:
-    victims = itertools.islice(itertools.cycle(WORKERS), 50)
+    victims = itertools.islice(itertools.cycle(EACH), 50)
     _survive(scenario, [(name,) for name in victims], events=20_000, rate=20_000)
 
 
@@ -41,7 +42,7 @@ def _survive(scenario: Scenario, rounds: list[tuple[str, ...]], events: int, rat
     chance = random.Random(scenario.seed)
     for number, victims in enumerate(rounds):
         _round(scenario, load[number * events : (number + 1) * events], rate, victims, chance.random())
-    scenario.check(watched)
+    scenario.check(watched, deep=True)
 
 
 def _round(scenario: Scenario, part: list[Record], rate: int, victims: tuple[str, ...], delay_s: float) -> None:
