@@ -47,7 +47,9 @@ class Ledger:
         text = sql_text(name)
         for part, value in parts.items():
             text = text.replace(f"{{{part}}}", value)
-        return self.ask_sql(text, {"zone": self.calendar.zone} | dict(parameters or {}))
+        # Only what the text names: with parameters and no place for them the client formats the text as Python's `%`.
+        given = {"zone": self.calendar.zone} | dict(parameters or {})
+        return self.ask_sql(text, {name: value for name, value in given.items() if f"{{{name}:" in text})
 
     def ask_one(self, name: str, parameters: Mapping[str, Any] | None = None, **parts: str) -> dict[str, Any]:
         """The one row of an aggregate."""

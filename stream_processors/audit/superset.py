@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from schemas.settings import Settings
-from stream_processors.audit.datasets import Dataset, source_of
+from stream_processors.audit.datasets import Dataset, dataset_of, source_of
 
 TIMEOUT_S = 10.0
 USER = "admin"
@@ -57,8 +57,4 @@ def _read(client: httpx2.Client, password: str) -> list[Dataset]:
 
 
 def _dataset(fields: dict[str, Any]) -> Dataset:
-    return Dataset(
-        name=fields["table_name"],
-        source=source_of(fields["table_name"], fields["sql"]),
-        metrics={metric["metric_name"]: metric["expression"] for metric in fields["metrics"]},
-    )
+    return dataset_of(fields, source_of(fields["table_name"], fields["sql"]))
