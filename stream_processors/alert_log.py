@@ -21,14 +21,18 @@ PAUSE_S = 0.25
 DELIVER_S = 20.0
 
 
-def read_alerts(settings: Settings, follow: bool) -> Iterator[Mapping[str, Any]]:
+def read_alerts(settings: Settings, follow: bool, ends: Mapping[int, int] | None = None) -> Iterator[Mapping[str, Any]]:
     """Records of `alert.v1`, partition after partition in the order of the log; with `follow` it waits for more.
 
-    Raises KafkaException or RegistryAwayError when one of them is away, ValueError for a record that is no alert.
+    `ends`: of each partition only what lies before this offset. Raises KafkaException or RegistryAwayError when one of
+    them is away, ValueError for a record that is no alert.
     """
     registry = Registry(settings.registry)
     with LogReader(settings.kafka) as reader:
-        partitions = [_Partition(reader, registry, number) for number in range(settings.partitions)]
+        partitions = [
+            _Partition(reader, registry, number, None if ends is None else ends.get(number, 0))
+            for number in range(settings.partitions)
+        ]
         while True:
             for partition in partitions:
                 yield from partition.news()
@@ -40,15 +44,17 @@ def read_alerts(settings: Settings, follow: bool) -> Iterator[Mapping[str, Any]]
 class _Partition:
     """How far one partition has been read, and its chain."""
 
-    def __init__(self, reader: LogReader, registry: Registry, number: int) -> None:
-        self._reader, self._registry, self._number = reader, registry, number
+    def __init__(self, reader: LogReader, registry: Registry, number: int, end: int | None) -> None:
+        self._reader, self._registry, self._number, self._end = reader, registry, number, end
         self._next, _ = reader.bounds(ALERTS, number)
         self._book = AlertBook(self._next)
 
     def news(self) -> Iterator[Mapping[str, Any]]:
         for message in self._reader.read(ALERTS, self._number, self._next):
+            if self._end is not None and (message.offset() or 0) >= self._end:
+                return
             self._next = (message.offset() or 0) + 1
-            record = _decoded(message, self._registry)
+            record = decoded(message, self._registry, "alert.v1")
             if self._counts(message, record):
                 yield record
 
@@ -61,15 +67,16 @@ class _Partition:
         return self._book.fold(self._next - 1, extends, record)
 
 
-def _decoded(message: Message, registry: Registry) -> dict[str, Any]:
-    place = f"{ALERTS}[{message.partition()}] at {message.offset()}"
+def decoded(message: Message, registry: Registry, name: str) -> dict[str, Any]:
+    """A record of the schema `name`; ValueError naming its place when it is none."""
+    place = f"{message.topic()}[{message.partition()}] at {message.offset()}"
     try:
         value = message.value() or b""
         schema_id, _ = split_frame(value)
         text = registry.schema_text(schema_id)
         if text is None:
             raise ValueError(f"schema id {schema_id}: unknown to the registry")
-        return decode(value, _parsed(text), avro_schema("alert.v1"))
+        return decode(value, _parsed(text), avro_schema(name))
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
 
@@ -106,7 +113,7 @@ def fold_partition(settings: Settings, registry: Registry, number: int) -> Alert
         book = AlertBook(start)
         for message in reader.read(ALERTS, number, start):
             headers = cast("list[tuple[str, bytes]] | None", message.headers())
-            book.fold(message.offset() or 0, extends_of(headers), _decoded(message, registry))
+            book.fold(message.offset() or 0, extends_of(headers), decoded(message, registry, "alert.v1"))
     return book
 
 

@@ -114,9 +114,12 @@ class TopicIds:
         self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 4})
 
     def of(self, topic: str) -> str:
-        """Raises KafkaException, also when there is no such topic."""
+        """Raises KafkaException, also when there is no such topic, and when the broker does not answer."""
         described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
-        return str(described[topic].result(TIMEOUT_S).topic_id)
+        try:
+            return str(described[topic].result(TIMEOUT_S).topic_id)
+        except TimeoutError as error:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic}: no answer in {TIMEOUT_S} s")) from error
 
 
 def wait_for_broker(kafka: str, deadline_s: float = 60.0) -> None:

@@ -23,7 +23,7 @@ from stream_processors.audit.model import Check, Report, Value
 from stream_processors.audit.queries import Ledger
 from stream_processors.audit.rerated import check_rerated
 from stream_processors.audit.rollups import check_rollups, when_settled
-from stream_processors.audit.stream import check_alert_log, read_upstream
+from stream_processors.audit.stream import check_alert_log, check_limit_log, read_upstream
 from stream_processors.audit.superset import SupersetError, datasets_from_superset
 from stream_processors.audit.windows import check_windows, read_counted
 from stream_processors.reference_prices import overrides_of
@@ -53,8 +53,9 @@ def run_audit(settings: Settings, deep: bool, kafka_error: str, tell: Tell) -> R
             ("conservation", lambda: [check_contents(ledger, landed)]),
             ("windows", lambda: [check_windows(ledger, landed, counted)]),
             ("alerts", lambda: [check_amounts(ledger, "alerts", landed)]),
-            ("alert_log", lambda: [_alert_log(ledger, settings, kafka_error)]),
+            ("alert_log", lambda: [_log("alert_log", check_alert_log, ledger, settings, kafka_error)]),
             ("limits", lambda: [check_amounts(ledger, "limits", landed)]),
+            ("limit_log", lambda: [_log("limit_log", check_limit_log, ledger, settings, kafka_error)]),
             ("rollups", lambda: check_rollups(ledger)),
             ("unpriced", lambda: [list_unpriced(ledger)]),
             ("datasets", lambda: [_datasets(ledger, settings)]),
@@ -112,13 +113,15 @@ def _upstream_check(landed: Mapping[int, Landed], upstream: Sequence[Upstream], 
     return Check("upstream", undecided=kafka_error) if kafka_error else check_upstream(landed, upstream)
 
 
-def _alert_log(ledger: Ledger, settings: Settings, kafka_error: str) -> Check:
+def _log(
+    name: str, check: Callable[[Ledger, Settings], Check], ledger: Ledger, settings: Settings, kafka_error: str
+) -> Check:
     if kafka_error:
-        return Check("alert_log", undecided=kafka_error)
+        return Check(name, undecided=kafka_error)
     try:
-        return check_alert_log(ledger, settings)
+        return check(ledger, settings)
     except (KafkaException, RegistryAwayError) as error:
-        return Check("alert_log", undecided=str(error))
+        return Check(name, undecided=str(error))
 
 
 def _deep(

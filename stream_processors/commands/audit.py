@@ -109,7 +109,9 @@ def _verdict(report: Report, named: int) -> str:
     undecided = [check for check in report.checks if check.undecided]
     if undecided:
         return "It cannot be decided: " + "; ".join(f"{check.name}: {check.undecided}" for check in undecided) + "."
-    return "Every number agrees, to the pico-dollar."
+    behind = sum(int(mark["lag"] or 0) for mark in report.watermarks)
+    rest = f" {behind:,} events are not landed yet: `tollbook wait` returns when they are." if behind else ""
+    return f"Every number agrees, to the pico-dollar.{rest}"
 
 
 commands: list[click.Command] = [audit]

@@ -169,6 +169,8 @@ def test_a_restart_loses_nothing_and_alerts_nothing_again(
     assert run_tollbook(stack, "down").returncode == 0
     started = run_tollbook(stack, "up", "--detach", "--without", "superset")
     assert started.returncode == 0, started.stdout + started.stderr
+    assert _everywhere(settings) == numbers
+    assert _alerts(settings) == alerts
     sent = run_tollbook(stack, "simulate", "--events", "20000", "--days", "0.5", "--to", "2026-01-01")
     assert sent.returncode == 0, sent.stderr
     _wait(stack, run_tollbook)
@@ -184,4 +186,4 @@ def test_a_restart_loses_nothing_and_alerts_nothing_again(
 
 def _alerts(settings: Settings) -> list[tuple[str, str]]:
     rows = warehouse.ask(settings, "SELECT alert_id, window_start FROM alert_entries WHERE budget_id = 'restart'")
-    return [(row["alert_id"], str(row["window_start"])) for row in rows]
+    return sorted((row["alert_id"], str(row["window_start"])) for row in rows)

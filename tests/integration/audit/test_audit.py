@@ -64,7 +64,7 @@ def windows_of(row: books.Row) -> set[tuple[str, str]]:
 def test_a_ledger_that_agrees_has_no_difference(agreeing: Books) -> None:
     report = agreeing.audit()
     assert [d for check in report.checks for d in check.differences] == []
-    assert undecided(report) == {"upstream": NO_BROKER, "alert_log": NO_BROKER}
+    assert undecided(report) == {"upstream": NO_BROKER, "alert_log": NO_BROKER, "limit_log": NO_BROKER}
     assert report.exit_code == 3
     checked = report.to_json()["checked"]
     assert checked["conservation"] == books.PARTITIONS * books.BLOCKS * books.BLOCK_OFFSETS
@@ -340,8 +340,8 @@ def test_the_shipped_datasets_agree(agreeing: Books) -> None:
         ("alerts", "concat('$', used, ' of $', limit)", "'7'", "times shown", " 7"),
         ("alerts", "      threshold,\n", "      threshold + 1 AS threshold,\n", "times shown", ""),
         ("alerts", "FROM alerts", "FROM alerts WHERE unit != 'cost'", "times shown", ""),
-        ("limits", "if(window_end > now64(6), used, '0')", "'7'", "times shown", ""),
-        ("limits", "FROM limits", "FROM limits WHERE used = '0'", "times shown", ""),
+        ("limits", "if(current, used, '0')", "'7'", "times shown", ""),
+        ("limits", "FROM budget_status", "FROM budget_status WHERE used = '0'", "times shown", ""),
     ],
 )
 def test_one_changed_dataset(

@@ -10,7 +10,7 @@ from stream_processors.audit.compare import SUMS, amount_of, amount_text, differ
 from stream_processors.audit.conservation import Landed, Upstream, chain_differences, check_upstream, offset_differences
 from stream_processors.audit.deep import judge_offset
 from stream_processors.audit.model import DIFFERENT, LISTED, OK, UNDECIDED, Check, Difference, Report
-from stream_processors.audit.stream import compare_alerts
+from stream_processors.audit.stream import compare_alerts, compare_limits
 from stream_processors.reference import Verdict
 
 SUM = tuple(Decimal("0.5") if name == "cost_usd" else 10 for name in SUMS)
@@ -229,3 +229,37 @@ def test_a_flood_of_differences_is_counted_and_cut() -> None:
     check = Check("a")
     check.add([Difference("t", "s", "w", "m", 1, 2)] * (LISTED + 5))
     assert (len(check.differences), check.differing) == (LISTED, LISTED + 5)
+
+
+def test_an_alert_that_the_sink_has_passed_is_missing_and_a_later_one_is_ahead() -> None:
+    check = compare_alerts([alert(), alert(alert_id="b")], [], due={("a", "raised")})
+    [difference] = check.differences
+    assert (difference.table, difference.measure, difference.expected, difference.found) == (
+        "alerts",
+        "times in the table",
+        1,
+        0,
+    )
+    assert check.ahead == 1
+
+
+def limit(**changes: Any) -> dict[str, Any]:
+    record = {
+        "budget_id": "month", "organization": "acme", "scope_kind": "department", "scope": "sales",
+        "window_kind": "month", "window_start": 0, "used": "5", "decision": "allow", "limit_offset": 7,
+    }  # fmt: skip
+    return record | changes
+
+
+def test_limits_of_the_log_must_be_in_the_table() -> None:
+    assert compare_limits([limit()], [limit()]).differences == []
+    assert compare_limits([limit()], [limit(limit_offset=9, used="8")]).differences == []  # a later one
+    cases = [
+        ([], ("times in the table", 1, 0)),
+        ([limit(limit_offset=6)], ("limit_offset", 7, 6)),
+        ([limit(used="6")], ("used", "5", "6")),
+    ]
+    for table, found in cases:
+        [difference] = compare_limits([limit()], table).differences
+        assert (difference.measure, difference.expected, difference.found) == found
+        assert (difference.table, difference.scope) == ("limits", "acme department:sales")
