@@ -12,15 +12,17 @@ from schemas.settings import Settings
 from stream_processors.audit.model import Check, Difference, Report
 from stream_processors.audit.run import run_audit
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
+from stream_processors.copies import take_back_all
 
 SHOWN = 30
 
 
 @click.command()
 @click.option("--deep", is_flag=True, help="Also decode and price every event of usage.events again.")
+@click.option("--repair", is_flag=True, help="First take back what is booked more than once, in all the books.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_failure
-def audit(deep: bool, as_json: bool) -> None:
+def audit(deep: bool, repair: bool, as_json: bool) -> None:
     """Prove that stream, table, windows, rollups, alerts, limits and dashboard tell the same numbers.
 
     Exact at any instant, also while the stream runs: both sides of a comparison are taken at the same positions.
@@ -28,6 +30,9 @@ def audit(deep: bool, as_json: bool) -> None:
 
     Example: tollbook audit --json
     """
+    if repair:
+        taken_back = take_back_all(Settings())
+        click.echo(f"took back {taken_back} copies", err=True)
     report = _run(deep)
     if as_json:
         print_json(report.to_json())

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from schemas.calendar import load_calendar
 from schemas.registry import Registry, RegistryAwayError
 from schemas.settings import Settings
+from stream_processors.copies import LOOK_S, take_back_new
 from stream_processors.overdue import CHECK_S, report_overdue
 from stream_processors.sink.consume import Sink
 from stream_processors.sink.landing import Landing
@@ -31,7 +32,8 @@ def main() -> int:
     sink = Sink(settings, landing, Registry(settings.registry), _report_ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sink.stop())
-    Thread(target=_watch_readers, args=(settings,), daemon=True).start()
+    for watch in (_watch_readers, _watch_copies):
+        Thread(target=watch, args=(settings,), daemon=True).start()
     try:
         sink.run()
     except (KafkaException, RegistryAwayError, LookupError, ValueError) as error:
@@ -44,6 +46,12 @@ def _watch_readers(settings: Settings) -> None:
     while True:
         time.sleep(CHECK_S)
         report_overdue(settings)
+
+
+def _watch_copies(settings: Settings) -> None:
+    while True:
+        time.sleep(LOOK_S)
+        take_back_new(settings)
 
 
 def _report_ready() -> None:

@@ -1,0 +1,124 @@
+"""Copies that were booked: all but the run that stands are taken back, once, in whatever order they are found."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.arrow import MEASURES, ROW_KEYS, TOKEN_CLASSES
+from schemas.event import ADJUSTMENT_RULES, UsageEvent
+from stream_processors.core.copies import reversals
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def booked(offset: int, partition: int = 0, **fields: Any) -> dict[str, Any]:
+    """One row of usage: 1 000 tokens in, 0.0025 dollars."""
+    return {
+        **dict.fromkeys(ROW_KEYS, ""),
+        **dict.fromkeys(TOKEN_CLASSES, 0),
+        "event_id": "e1",
+        "source": "gateway",
+        "revision": 0,
+        "kind": "usage",
+        "occurred_at": AT,
+        "organization": "acme",
+        "department": "eng",
+        "service_tier": "default",
+        "status": "ok",
+        "input_tokens": 1000,
+        "units": {},
+        "cost_pico": 2_500_000_000,
+        "requests": 1,
+        "unpriced_requests": 0,
+        "src_epoch": "e",
+        "src_partition": partition,
+        "src_offset": offset,
+        "src_entry": 0,
+        "booked_us": 100 * offset + partition,
+        **fields,
+    }
+
+
+def entered(entry: UsageEvent, offset: int) -> dict[str, Any]:
+    """The row that an adjustment becomes."""
+    rule = ADJUSTMENT_RULES[entry.adjustment_type]  # type: ignore[index] # it has a type
+    unpriced = rule.requests if entry.amount_pico is None else rule.unpriced_requests
+    counts = {"requests": rule.requests, "unpriced_requests": unpriced, "cost_pico": entry.amount_pico}
+    return booked(offset, **entry.model_dump() | counts)
+
+
+def net(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    total: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        for name in (*MEASURES, "cost_pico"):
+            total[(*(row[key] for key in ROW_KEYS), name)] += row[name] or 0
+    return Counter({key: count for key, count in total.items() if count})
+
+
+def test_the_later_copy_is_taken_back_and_says_where_it_was() -> None:
+    (entry,) = reversals([booked(7), booked(3, partition=2)])
+    assert (entry.adjustment_type, entry.corrects, entry.amount_pico) == ("reversal", "e1", -2_500_000_000)
+    assert (entry.reason, entry.author) == ("booked more than once: at usage.events[0] 7 too", "tollbook")
+
+
+def test_found_again_it_is_not_entered_again() -> None:
+    rows = [booked(3), booked(7)]
+    (entry,) = reversals(rows)
+    assert reversals(rows) == [entry]  # before it has landed: the same id, which counts once
+    assert reversals([*rows, entered(entry, 9)]) == []
+
+
+def test_what_somebody_took_back_already_is_left() -> None:
+    rows = [booked(3), booked(7)]
+    by_hand = entered(reversals(rows)[0].model_copy(update={"event_id": "by hand"}), 9)
+    assert reversals([*rows, by_hand]) == []
+    assert reversals([booked(3)]) == []
+    assert reversals([]) == []
+
+
+def test_a_revision_that_came_too_late_to_be_known_stands() -> None:
+    first = booked(3, kind="provisional")
+    more = booked(4, kind="provisional", revision=1, requests=0, input_tokens=500, cost_pico=1_250_000_000)
+    last = booked(9, kind="final", revision=2, input_tokens=1700, cost_pico=4_250_000_000)
+    (entry,) = reversals([first, more, last])
+    assert (entry.input_tokens, entry.amount_pico) == (-1500, -3_750_000_000)
+    assert net([first, more, last, entered(entry, 10)]) == net([last])
+
+
+def test_a_pair_of_a_revision_is_no_copy() -> None:
+    elsewhere = booked(4, revision=1, department="ops")
+    back = booked(4, revision=1, requests=-1, input_tokens=-1000, cost_pico=-2_500_000_000, src_entry=1)
+    assert reversals([booked(3), elsewhere, back]) == []
+
+
+runs = st.lists(
+    st.tuples(
+        st.integers(0, 1),  # partition
+        st.sampled_from([None, 1, 2_500_000_000]),  # cost
+        st.integers(0, 2),  # revision
+        st.sampled_from(["eng", "ops"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(runs)
+def test_what_is_left_is_one_use(drawn: list[tuple[int, int | None, int, str]]) -> None:
+    rows = [
+        booked(
+            offset, part, cost_pico=cost, unpriced_requests=int(cost is None), revision=revision, department=department
+        )
+        for offset, (part, cost, revision, department) in enumerate(drawn)
+    ]
+    entries = reversals(rows)
+    assert len({entry.event_id for entry in entries}) == len(entries) == len(rows) - 1
+    landed = [entered(entry, 100 + number) for number, entry in enumerate(entries)]
+    best = max(row["revision"] for row in rows)
+    assert net([*rows, *landed]) == net([next(row for row in rows if row["revision"] == best)])
+    for number in range(len(landed) + 1):  # ended half-way
+        again = {entry.event_id for entry in reversals([*rows, *landed[:number]])}
+        assert again == {entry.event_id for entry in entries[number:]}
