@@ -18,8 +18,16 @@ BOOK = PriceBook.compiled()
 DAY_US = 86_400_000_000
 
 
-def rated(values: list[bytes], seen: Seen | None = None, first_offset: int = 0, booked_ms: int = BOOKED_MS) -> Rated:
-    return rate(batch(values, first_offset, booked_ms), schema_of, BOOK, Seen() if seen is None else seen, Revisions())
+def rated(
+    values: list[bytes],
+    seen: Seen | None = None,
+    first_offset: int = 0,
+    booked_ms: int = BOOKED_MS,
+    revisions: Revisions | None = None,
+) -> Rated:
+    """`seen` and `revisions`: what rating remembers, by default nothing."""
+    memory = (Seen() if seen is None else seen, Revisions() if revisions is None else revisions)
+    return rate(batch(values, first_offset, booked_ms), schema_of, BOOK, *memory)
 
 
 POISON = {
@@ -217,10 +225,10 @@ def test_the_same_bytes_are_refused_in_the_same_words() -> None:
 @settings(deadline=None, max_examples=150)
 @given(some_values, st.data())
 def test_where_a_batch_is_cut_changes_nothing(values: list[bytes], data: st.DataObject) -> None:
-    whole, seen = rated(values), Seen()
+    whole, seen, revisions = rated(values), Seen(), Revisions()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=4)))
     pieces = [
-        rated(values[start:end], seen, first_offset=start)
+        rated(values[start:end], seen, first_offset=start, revisions=revisions)
         for start, end in zip([0, *cuts], [*cuts, len(values)], strict=True)
     ]
     assert [row for piece in pieces for row in piece.rows.to_pylist()] == whole.rows.to_pylist()
