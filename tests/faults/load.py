@@ -158,6 +158,7 @@ class Sending:
             self._producer.poll(0)
         while self._producer.flush(1.0):
             pass  # ends: what cannot be delivered fails after DELIVERY_S
+        print(f"{len(self._records)} acknowledged, {len(self._records) / (time.monotonic() - started):,.0f} a second")
 
     def _due(self, started: float) -> Iterator[tuple[int, Sequence[Record]]]:
         """Stretches of the records, each when its time has come."""

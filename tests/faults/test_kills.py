@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from schemas.topics import ALERTS
-from stream_processors.logs import LogReader
+from stream_processors.alert_log import read_alerts
 
-from .ground import Ground, Scenario, wait_until
+from .ground import Scenario, wait_until
 from .load import Record, load_of
 
 THRESHOLDS = range(2, 101, 2)
@@ -47,9 +46,9 @@ def _survive(scenario: Scenario, rounds: list[tuple[str, ...]], events: int, rat
 
 def _round(scenario: Scenario, part: list[Record], rate: int, victims: tuple[str, ...], delay_s: float) -> None:
     ground = scenario.ground
-    before = _alerts_appended(ground)
+    before = _crossed(scenario)
     sending = scenario.send(part, rate)
-    wait_until(lambda: _alerts_appended(ground) > before, "threshold crossed")
+    wait_until(lambda: _crossed(scenario) > before, "threshold crossed")
     time.sleep(delay_s)  # somewhere within a turn, not right behind an alert
     wait_until(lambda: ground.lag() > 0, "events under way")
     dead = [(name, ground.kill(name)) for name in victims]
@@ -67,6 +66,7 @@ def most_used(load: list[Record]) -> int:
     return max(used.values())
 
 
-def _alerts_appended(ground: Ground) -> int:
-    with LogReader(ground.settings.kafka) as reader:
-        return sum(reader.bounds(ALERTS, partition)[1] for partition in range(ground.settings.partitions))
+def _crossed(scenario: Scenario) -> int:
+    """How many thresholds of the scenario's own budget are crossed."""
+    alerts = read_alerts(scenario.ground.settings, follow=False)
+    return sum(1 for alert in alerts if alert["budget_id"] == scenario.run)
