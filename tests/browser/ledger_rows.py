@@ -19,7 +19,15 @@ MODELS = [
     ("google", "gemini-2.5-pro", 1_250_000, 8),
     ("in-house", "llama-70b-tuned", None, 2),
 ]
+#: Organization, department, how much of the budget is used, and what callers are told.
+DEPARTMENT_BUDGETS = [
+    ("acme", "legal", Decimal("1.063"), "block_new"),
+    ("acme", "engineering", Decimal("0.756"), "allow"),
+    ("globex", "support", Decimal("0.48"), "allow"),
+]
+SEVERITIES = {50: "info", 75: "warning", 90: "caution", 95: "critical", 100: "critical"}
 PICO = Decimal(10) ** -12
+Row = dict[str, Any]
 
 
 def fill(client: Client, now: datetime, days: int = 30, requests_a_day: int = 200) -> None:
@@ -27,8 +35,8 @@ def fill(client: Client, now: datetime, days: int = 30, requests_a_day: int = 20
     rng = random.Random(7)
     rows = [row for day in range(days) for row in _day(rng, now - timedelta(days=day), requests_a_day)]
     _insert(client, "usage", [{**row, "src_offset": at, "block_offset": at // 100} for at, row in enumerate(rows)])
-    _insert(client, "limit_entries", _limits(now))
-    _insert(client, "alert_entries", _alerts(now))
+    _insert(client, "limit_entries", _limits(rows, now))
+    _insert(client, "alert_entries", _alerts(rows, now))
 
 
 def _day(rng: random.Random, last: datetime, requests: int) -> list[dict[str, Any]]:
@@ -69,54 +77,80 @@ def _request(rng: random.Random, at: datetime) -> dict[str, Any]:
     }
 
 
-def _limits(now: datetime) -> list[dict[str, Any]]:
-    budgets = [
-        ("monthly-cost", "acme", "department", "engineering", "month", "151.250000000001", "200.00", "cost", "allow"),
-        ("monthly-cost", "acme", "department", "legal", "month", "212.5", "200.00", "cost", "block"),
-        ("monthly-cost", "globex", "department", "support", "month", "96.004", "200.00", "cost", "allow"),
-        ("daily-tokens", "globex", "user", "edsger", "day", "1840022", "2000000", "input_tokens", "allow"),
-        ("company", "acme", "organization", "acme", "month", "1043.75", "5000.00", "cost", "allow"),
-    ]
-    names = ("budget_id", "organization", "scope_kind", "scope", "window_kind", "used", "limit", "unit", "decision")
-    rows = [dict(zip(names, budget, strict=True)) for budget in budgets]
-    return [
-        row
-        | _window(row["window_kind"], now)
-        | {"remaining": str(Decimal(row["limit"]) - Decimal(row["used"])), "as_of": now}
-        for row in rows
-    ]
+def _month(rows: list[Row], now: datetime, **scope: str) -> list[Row]:
+    """The rows of a scope in the month of `now`, by time."""
+    start = _window("month", now)["window_start"]
+    mine = (row for row in rows if row["occurred_at"] >= start and scope.items() <= row.items())
+    return sorted(mine, key=lambda row: row["occurred_at"])
 
 
-def _alerts(now: datetime) -> list[dict[str, Any]]:
-    crossings = [
-        ("legal", 100, "200.18", "critical", 3),
-        ("legal", 95, "190.204", "critical", 40),
-        ("legal", 90, "181.0", "caution", 95),
-        ("engineering", 75, "150.300000000009", "warning", 130),
-        ("legal", 75, "150.77", "warning", 400),
-        ("engineering", 50, "100.02", "info", 900),
-        ("legal", 50, "100.5", "info", 1300),
-    ]
+def _cost(rows: list[Row]) -> Decimal:
+    return sum((row["cost_usd"] or Decimal(0) for row in rows), Decimal(0))
+
+
+def _limit(used: Decimal, share: Decimal) -> Decimal:
+    """In whole cents, such that `share` of it is used."""
+    return max(Decimal("0.01"), (used / share).quantize(Decimal("0.01")))
+
+
+def _limits(rows: list[Row], now: datetime) -> list[Row]:
+    """What is used of budgets, as the rows have it."""
+    found = []
+    for organization, department, share, decision in DEPARTMENT_BUDGETS:
+        used = _cost(_month(rows, now, organization=organization, department=department))
+        found.append((organization, "department", department, "month", used, _limit(used, share), "cost", decision))
+    company = _cost(_month(rows, now, organization="acme"))
+    found.append(("acme", "organization", "acme", "month", company, _limit(company, Decimal("0.2")), "cost", "allow"))
+    today = [row for row in rows if row["user"] == "edsger" and row["occurred_at"].date() == now.date()]
+    tokens = Decimal(sum(row["input_tokens"] for row in today))
+    found.append(("globex", "user", "edsger", "day", tokens, tokens + 160_000, "input_tokens", "allow"))
+    names = ("organization", "scope_kind", "scope", "window_kind", "used", "limit", "unit", "decision")
+    return [_limit_row(dict(zip(names, one, strict=True)), now) for one in found]
+
+
+def _limit_row(limit: Row, now: datetime) -> Row:
+    amounts = {name: str(limit[name]) for name in ("used", "limit")} | {
+        "remaining": str(limit["limit"] - limit["used"])
+    }
+    return (
+        limit
+        | amounts
+        | {"budget_id": f"{limit['scope']}-{limit['window_kind']}", "as_of": now}
+        | _window(limit["window_kind"], now)
+    )
+
+
+def _alerts(rows: list[Row], now: datetime) -> list[Row]:
+    """Each threshold of a department's budget, at the row that crossed it."""
+    found: list[Row] = []
+    for organization, department, share, _ in DEPARTMENT_BUDGETS:
+        mine = _month(rows, now, organization=organization, department=department)
+        limit, used, left = _limit(_cost(mine), share), Decimal(0), list(SEVERITIES)
+        for row in mine:
+            used += row["cost_usd"] or 0
+            while left and used * 100 >= limit * left[0]:
+                threshold = left.pop(0)
+                crossing = {
+                    "organization": organization,
+                    "scope": department,
+                    "threshold": threshold,
+                    "severity": SEVERITIES[threshold],
+                    "used": str(used),
+                    "limit": str(limit),
+                    "raised_at": row["occurred_at"] + timedelta(microseconds=threshold),
+                }
+                found.append(crossing)
+    everyone = {
+        "type": "threshold",
+        "state": "raised",
+        "scope_kind": "department",
+        "window_kind": "month",
+        "unit": "cost",
+    }
     return [
-        {
-            "alert_id": f"{at:032x}",
-            "type": "threshold",
-            "state": "raised",
-            "budget_id": "monthly-cost",
-            "organization": "acme",
-            "scope_kind": "department",
-            "scope": department,
-            "window_kind": "month",
-            "threshold": threshold,
-            "used": used,
-            "limit": "200.00",
-            "unit": "cost",
-            "severity": severity,
-            "raised_at": now - timedelta(minutes=minutes_ago),
-            "alert_offset": at,
-        }
+        {"alert_id": f"{at:032x}", "budget_id": f"{alert['scope']}-month", "alert_offset": at, **everyone, **alert}
         | _window("month", now)
-        for at, (department, threshold, used, severity, minutes_ago) in enumerate(crossings)
+        for at, alert in enumerate(found)
     ]
 
 

@@ -17,7 +17,7 @@ def headers_by(*keys: str) -> dict[str, str]:
     return signed_headers([parse_key(key) for key in keys], "msg_1", int(time.time()), BODY)
 
 
-@pytest.mark.parametrize("known", [OLD, NEW])
+@pytest.mark.parametrize("known", [OLD, NEW], ids=["old", "new"])  # keys differ from run to run, names must not
 def test_a_receiver_with_either_key_verifies(known: str) -> None:
     assert Webhook(known).verify(BODY, headers_by(NEW, OLD)) == {"type": "alert.raised", "data": "é"}
 
@@ -34,7 +34,9 @@ def test_another_key_another_body_or_another_id_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "whsec_", "whsec_!!!!", OLD.removeprefix("whsec_"), "whsec_" + base64.b64encode(b"x" * 23).decode()]
+    "text",
+    ["", "whsec_", "whsec_!!!!", OLD.removeprefix("whsec_"), "whsec_" + base64.b64encode(b"x" * 23).decode()],
+    ids=["empty", "no key", "no base64", "no prefix", "too short"],
 )
 def test_what_is_no_key_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(ValueError, match="a signing key must be") as told:
