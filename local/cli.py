@@ -22,7 +22,8 @@ from local.processes import NAMES
 from local.superset import SupersetError
 from local.supervised import DONE, READY, STARTING, WAITING
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, soft_wrap=True)  # `[ports]` is text
+LAGGING = ("rating", "windows", "sink")  # the stages of which a lag is told
 FAILURES = (checks.CheckError, ConfigError, DownloadError, JavaError, SupersetError, stack.StackError)
 
 
@@ -164,11 +165,15 @@ def _print_status(report: dict[str, Any]) -> None:
             _total_lag(report, entry["name"]),
         )
     console.print(table)
+    if report["lag"] is None:
+        console.print(" The lag could not be read: Kafka does not answer, or its topics are not made yet.")
     for name, address in report["addresses"].items():
         console.print(f" {name:<11} {address}")
 
 
 def _total_lag(report: dict[str, Any], name: str) -> str:
+    if report["lag"] is None:
+        return "?" if name in LAGGING else ""
     places = report["lag"].get(name)
     return "" if places is None else str(sum(places.values()))
 

@@ -43,6 +43,7 @@ class Config:
     state_dir: Path
     cache_dir: Path
     ports: Ports
+    calendar: Path | None = None  # None: none is named and there is no calendar.toml, so days are UTC days
 
     @property
     def stack_file(self) -> Path:
@@ -53,6 +54,11 @@ class Config:
     def logs_dir(self) -> Path:
         """One log file a process."""
         return self.state_dir / "logs"
+
+    @property
+    def calendar_variable(self) -> dict[str, str]:
+        """What leads a process to the calendar, wherever it runs; nothing without one."""
+        return {"TOLLBOOK_CALENDAR": str(self.calendar)} if self.calendar else {}
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -69,28 +75,59 @@ class Config:
 def load_config(environ: Mapping[str, str], working_dir: Path) -> Config:
     """Reads `TOLLBOOK_*` variables, then `tollbook.toml` in the working directory, then the defaults.
 
-    Raises ConfigError for a port that is not one.
+    Raises ConfigError for a port that is not one, for a state directory that is none, and for a file that is not TOML.
     """
-    state_dir = working_dir / environ.get("TOLLBOOK_STATE_DIR", ".tollbook")
+    file = working_dir / "tollbook.toml"
+    stated = _stated(file)
     cache_home = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Config(
-        state_dir=Path(os.path.normpath(state_dir)),
+        state_dir=_state_dir(_path("state_dir", environ, stated, file) or Path(".tollbook"), working_dir),
         cache_dir=working_dir / cache_home / "tollbook",
-        ports=_ports(environ, _file_ports(working_dir / "tollbook.toml")),
+        ports=_ports(environ, _file_ports(stated, file)),
+        calendar=_calendar(_path("calendar", environ, stated, file), working_dir),
     )
 
 
-def _file_ports(path: Path) -> Mapping[str, object]:
-    if not path.exists():
+def _stated(file: Path) -> Mapping[str, object]:
+    if not file.exists():
         return {}
     try:
-        ports = tomllib.loads(path.read_text()).get("ports", {})
+        return tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
+        raise ConfigError(f"{file}: not TOML: {error}") from error
+
+
+def _path(name: str, environ: Mapping[str, str], stated: Mapping[str, object], file: Path) -> Path | None:
+    value = environ.get(f"TOLLBOOK_{name.upper()}") or stated.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{file}: {name}: {value!r} is not a path in quotation marks")
+    return Path(value) if value else None
+
+
+def _state_dir(named: Path, working_dir: Path) -> Path:
+    state_dir = Path(os.path.normpath(working_dir / named))
+    if state_dir.exists() and not state_dir.is_dir():
+        raise ConfigError(
+            f"TOLLBOOK_STATE_DIR: {state_dir} is a file; it must be a directory, or a path to make one at"
+        )
+    if state_dir.exists() and not os.access(state_dir, os.W_OK | os.X_OK):
+        raise ConfigError(f"TOLLBOOK_STATE_DIR: {state_dir} is not writable; it must be a directory of your own")
+    return state_dir
+
+
+def _calendar(named: Path | None, working_dir: Path) -> Path | None:
+    calendar = Path(os.path.normpath(working_dir / (named or "calendar.toml")))
+    return calendar if named or calendar.exists() else None
+
+
+def _file_ports(stated: Mapping[str, object], path: Path) -> Mapping[str, object]:
+    ports = stated.get("ports", {})
+    if not isinstance(ports, dict):
+        raise ConfigError(f"{path}: ports: {ports!r} is not a table; write [ports] and below it a line a port")
     unknown = set(ports) - {field.name for field in fields(Ports)}
     if unknown:
         raise ConfigError(f"{path}: [ports] has no {', '.join(sorted(unknown))}")
-    return ports  # type: ignore[no-any-return]
+    return ports
 
 
 def _ports(environ: Mapping[str, str], from_file: Mapping[str, object]) -> Ports:

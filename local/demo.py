@@ -43,13 +43,16 @@ def demo(ends: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if stack.is_running(config):
         console.print(f"Using the stack that runs already (state in {config.state_dir}).")
-        sys.exit(_show(config))
+        status = _show(config)
+        print_addresses(config)
+        sys.exit(status)
     with demo_inbox(config) as inbox:
         supervisor = _start(config)
         try:
             status = _show(config)
             _tell_delivered(inbox)
             if not ends:
+                print_addresses(config)
                 _stay(supervisor)
         finally:
             with console.status("Stopping"):
@@ -81,10 +84,7 @@ def _show(config: Config) -> int:
     _replay_day(config)  # while Superset still starts
     follow(config, DASHBOARDS)
     console.print("\nWaiting until everything sent is landed and counted, then proving it.")
-    status = _tollbook("wait", "--timeout", str(WAIT_S)) or _tollbook("audit")
-    console.print()
-    print_addresses(config)
-    return status
+    return _tollbook("wait", "--timeout", str(WAIT_S)) or _tollbook("audit")
 
 
 def _tell_delivered(inbox: list[dict[str, Any]]) -> None:

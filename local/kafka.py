@@ -100,7 +100,7 @@ def cluster_id(random_uuid: Callable[[], uuid.UUID]) -> str:
 def _java(config: Config) -> list[str]:
     class_path = ":".join(str(cached(jar, config.cache_dir)) for jar in JARS)
     layout = f"-Dlog4j2.configurationFile={_log_layout_file(config)}"
-    return [java.EXECUTABLE, *FLAGS, layout, *java.QUIET, "-cp", class_path]
+    return [java.executable(), *FLAGS, layout, *java.QUIET, "-cp", class_path]
 
 
 def _home(config: Config) -> Path:

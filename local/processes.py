@@ -156,7 +156,8 @@ def _named(worker: str) -> dict[str, str]:
 def _pipeline_environment(config: Config, values: Mapping[str, str]) -> dict[str, str]:
     settings = {name: values[name] for name in (*config.addresses, "clickhouse_password")}
     variables = {f"TOLLBOOK_{name.upper()}": value for name, value in settings.items()}
-    return variables | {"TOLLBOOK_STATE_DIR": str(config.state_dir), "PYTHONPATH": str(REPOSITORY)}
+    own = {"TOLLBOOK_STATE_DIR": str(config.state_dir), "PYTHONPATH": str(REPOSITORY)}
+    return variables | own | config.calendar_variable
 
 
 def ready_file(config: Config, name: str) -> Path:

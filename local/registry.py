@@ -19,7 +19,7 @@ def prepare(config: Config) -> None:
 def command(config: Config) -> list[str]:
     """The command that runs the registry in the foreground."""
     jar = _home(config) / f"{ARCHIVE.name}-{ARCHIVE.version}-runner.jar"
-    return [java.EXECUTABLE, *FLAGS, *java.QUIET, "-jar", str(jar)]
+    return [java.executable(), *FLAGS, *java.QUIET, "-jar", str(jar)]
 
 
 def environment(config: Config, password: str) -> dict[str, str]:

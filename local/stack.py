@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from local import child_process, downloads, kafka, registry, superset
@@ -57,7 +59,8 @@ def preparation(config: Config, without: tuple[str, ...]) -> list[Step]:
     artifacts = [*kafka.JARS, registry.ARCHIVE]
 
     def fetch() -> Iterator[object]:
-        config.logs_dir.mkdir(parents=True, exist_ok=True)
+        take_state_dir(config.state_dir)
+        config.logs_dir.mkdir(exist_ok=True)
         (config.state_dir / "ready").mkdir(exist_ok=True)
         yield from downloads.fetch_all(artifacts, config.cache_dir)
 
@@ -71,6 +74,17 @@ def preparation(config: Config, without: tuple[str, ...]) -> list[Step]:
 
     steps = [Step("Kafka and the schema registry", len(artifacts), fetch), Step("configuration", 3, configure)]
     return steps if "superset" in without else [*steps, Step("Superset", 1, dashboards)]
+
+
+def take_state_dir(state_dir: Path) -> None:
+    """Closes the directory to everybody else: databases, topics and logs in it are readable by others otherwise.
+
+    Raises StackError when it is not ours alone to close.
+    """
+    found = state_dir.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
+        raise StackError(f"TOLLBOOK_STATE_DIR: {state_dir} is shared with others; choose a directory of your own")
+    state_dir.chmod(0o700)
 
 
 def launch(config: Config, without: tuple[str, ...], *, detach: bool) -> subprocess.Popen[bytes]:
@@ -214,12 +228,12 @@ def addresses(config: Config) -> dict[str, str]:
     return {name: values[name] for name in config.addresses if name in values}
 
 
-def lag() -> dict[str, Any]:
-    """How far each stage is behind; empty when that cannot be asked now."""
+def lag() -> dict[str, Any] | None:
+    """How far each stage is behind; None when that cannot be told now."""
     command = [sys.executable, "-P", "-m", "stream_processors.lag", "--json"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     try:
         run = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=LAG_TIMEOUT_S)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return {}
+        return None
     return dict(json.loads(run.stdout))

@@ -26,6 +26,7 @@ def environment(config: Config, values: Mapping[str, str]) -> dict[str, str]:
         "SUPERSET_CONFIG_PATH": str(SCRIPTS / "superset_config.py"),
         "SUPERSET_HOME": str(home(config)),
         "TOLLBOOK_STATE_DIR": str(config.state_dir),
+        **config.calendar_variable,
     }
 
 

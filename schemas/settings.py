@@ -47,10 +47,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        stack = Path(os.environ.get("TOLLBOOK_STATE_DIR", ".tollbook")) / "stack.toml"
-        return (
-            init_settings,
-            env_settings,
-            TomlConfigSettingsSource(settings_cls, Path("tollbook.toml")),
-            TomlConfigSettingsSource(settings_cls, stack),
-        )
+        file = TomlConfigSettingsSource(settings_cls, Path("tollbook.toml"))
+        state_dir = os.environ.get("TOLLBOOK_STATE_DIR") or file().get("state_dir", ".tollbook")
+        stack = TomlConfigSettingsSource(settings_cls, Path(state_dir) / "stack.toml")
+        return (init_settings, env_settings, file, stack)

@@ -4,7 +4,7 @@ TOLLBOOK_SUPERSET_SECRET_KEY          signs sessions; the keys of the tokens are
 TOLLBOOK_CLICKHOUSE                   address, e.g. http://127.0.0.1:8123
 TOLLBOOK_CLICKHOUSE_READER_PASSWORD   of the account `tollbook_reader`, which may only SELECT
 TOLLBOOK_CLICKHOUSE_DATABASE          default `tollbook`
-TOLLBOOK_CALENDAR                     path of calendar.toml; without the file, days are UTC days
+TOLLBOOK_CALENDAR                     path of calendar.toml, which must exist; without the variable days are UTC days
 SUPERSET_HOME                         where the SQLite metadata is kept
 TOLLBOOK_SUPERSET_DATABASE_URI        metadata elsewhere (PostgreSQL); needed for more than one worker
 TOLLBOOK_REDIS                        e.g. redis://redis:6379/0; caches and rate limits of several workers
@@ -28,8 +28,14 @@ import sql_guard  # noqa: E402
 
 def _zone():
     """The calendar's zone: what "today" means on a dashboard."""
-    path = Path(os.environ.get("TOLLBOOK_CALENDAR", "calendar.toml"))
-    return tomllib.loads(path.read_text()).get("zone", "UTC") if path.exists() else "UTC"
+    named = os.environ.get("TOLLBOOK_CALENDAR")
+    if not named:
+        return "UTC"
+    path = Path(named)
+    if not path.is_file():
+        # UTC instead would show other days than SQL counts.
+        raise FileNotFoundError(f"TOLLBOOK_CALENDAR: {named} is not there; mend the path, or unset it for UTC days")
+    return tomllib.loads(path.read_text()).get("zone", "UTC")
 
 
 def _derived(purpose):

@@ -14,6 +14,7 @@ from jsonschema.validators import validator_for
 
 from local.config import SECRETS, load_config
 from local.processes import NAMES, Process, process_table
+from schemas.calendar import Calendar, load_calendar
 from schemas.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +121,15 @@ def test_ports_are_published_on_loopback_only() -> None:
     ports = dict(published())
     assert set(ports) == {"kafka", "registry", "clickhouse", "superset", "collector"}
     assert all(port.startswith("127.0.0.1:") for port in ports.values())
+
+
+def test_everything_that_reads_the_calendar_has_it() -> None:
+    for name in (*OURS, "collector", "superset-provision", "superset"):
+        path = SERVICES[name]["environment"]["TOLLBOOK_CALENDAR"]
+        [mount] = [each for each in SERVICES[name]["volumes"] if isinstance(each, dict) and each["target"] == path]
+        assert mount["source"] == "${TOLLBOOK_CALENDAR:-calendar.toml}", name
+        assert mount["bind"] == {"create_host_path": False}, name  # a folder in its place would mean UTC days
+    assert load_calendar(ROOT / "calendar.toml") == Calendar()
 
 
 def test_services_talk_on_a_network_without_a_way_out() -> None:

@@ -36,8 +36,7 @@ def test_demo_proves_its_numbers_and_leaves_nothing(
         assert re.search(
             r"^[1-9]\d* critical alerts were delivered .* The last:\n +critical: .* reached ", run.stdout, re.MULTILINE
         )
-        assert re.search(r"^superset +http://127\.0\.0\.1:\d+$", run.stdout, re.MULTILINE)
-        assert re.search(r"^login +admin / \S{32,}$", run.stdout, re.MULTILINE)
+        assert not re.search(r"^(superset|login) ", run.stdout, re.MULTILINE)  # of what is about to stop
         state = json.loads(run_tollbook(environment, "status", "--json").stdout)
         assert not state["supervisor"]["running"]
     finally:

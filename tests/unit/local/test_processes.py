@@ -29,6 +29,20 @@ def test_leaving_superset_out_leaves_its_step_out(table: list[Process]) -> None:
     assert names == [name for name in NAMES if not name.startswith("superset")]
 
 
+@pytest.mark.parametrize("named", [None, "year.toml"])
+def test_everything_that_reads_the_calendar_is_led_to_it(tmp_path: Path, named: str | None) -> None:
+    path = tmp_path / (named or "calendar.toml")
+    path.touch()
+    config = load_config({"TOLLBOOK_CALENDAR": named} if named else {}, tmp_path)
+    table = process_table(config, config.addresses | dict.fromkeys(SECRETS, "secret"))
+    led = {process.name for process in table if process.environment.get("TOLLBOOK_CALENDAR") == str(path)}
+    assert led >= set(NAMES) - {"kafka", "registry"}
+
+
+def test_without_a_calendar_none_is_named(table: list[Process]) -> None:
+    assert not [process.name for process in table if "TOLLBOOK_CALENDAR" in process.environment]
+
+
 def test_workers_get_no_secret_but_their_own(table: list[Process]) -> None:
     worker = next(process for process in table if process.name == "rating")
     given = {name for name in SECRETS if f"value-of-{name}" in worker.environment.values()}
