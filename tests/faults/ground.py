@@ -127,9 +127,12 @@ class Ground:
         return os.environ | self.environment | {"PYTHONPATH": str(ROOT)}
 
     def members(self, name: str) -> int:
-        """Of the group of a kind of worker, as the broker sees it."""
+        """Of the group of a kind of worker, as the broker sees it; -1 while it cannot be asked."""
         group = f"tollbook-{name}"
-        return len(self.admin.describe_consumer_groups([group])[group].result(10).members)
+        try:
+            return len(self.admin.describe_consumer_groups([group])[group].result(10).members)
+        except (KafkaException, TimeoutError):
+            return -1  # its coordinator does not answer now
 
     # ---- how far it is
 

@@ -34,7 +34,11 @@ def new_guard(settings: Settings) -> Guard:
 
 @pytest.fixture(scope="module")
 def guard(settings: Settings) -> Iterator[Guard]:
+    with Producer(settings) as producer:
+        for number in range(64):  # so that every shard has something to tell, also on a ledger that is new
+            producer.emit(usage("guarded-by-nobody", user=f"user-{number}"))
     with new_guard(settings) as guard:
+        until(lambda: guard.staleness_s() < DEADLINE_S)
         yield guard
 
 

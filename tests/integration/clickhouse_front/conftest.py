@@ -52,7 +52,7 @@ class Front:
         ready.unlink(missing_ok=True)
         self.process = self.command(TOLLBOOK_FAULT="front", TOLLBOOK_READY_FILE=str(ready))
         deadline = time.monotonic() + START_SECONDS
-        while not ready.exists():
+        while not (ready.exists() and ready.read_text()):  # it is made before it is written
             assert self.process.poll() is None, self.process.communicate()[0].decode()
             assert time.monotonic() < deadline, "the front did not start"
             time.sleep(0.02)
