@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from schemas.arrow import SCOPES
 from schemas.settings import Settings
 from stream_processors import warehouse
 from stream_processors.alert_log import read_alerts
@@ -128,6 +129,8 @@ def limits(scope: str, as_json: bool) -> None:
     kind, colon, name = scope.partition(":")
     if not (kind and colon and name):
         raise click.BadParameter(f"{scope!r}: KIND:NAME, as department:engineering", param_hint="SCOPE")
+    if kind not in SCOPES:
+        raise click.BadParameter(f"{kind!r} is no kind of scope: {', '.join(SCOPES)}", param_hint="SCOPE")
     rows = warehouse.ask(Settings(), LIMITS_OF, {"scope_kind": kind, "scope": name})
     if as_json:
         print_json([{**row, "current": bool(row["current"]), "percent": percent(row)} for row in rows])
@@ -153,7 +156,8 @@ def alerts(follow: bool, as_json: bool) -> None:
     """
     settings = Settings()
     require_kafka(settings.kafka)
-    for record in read_alerts(settings, follow):
+    records = read_alerts(settings, follow)
+    for record in records if follow else sorted(records, key=lambda record: record["raised_at"]):
         click.echo(json_text(record) if as_json else _alert_line(record))
 
 

@@ -377,3 +377,6 @@ def test_a_scope_is_a_kind_and_a_name(tell: Callable[..., Result]) -> None:
     told = tell("limits", "engineering")
     assert told.exit_code == 2
     assert "KIND:NAME" in told.stderr
+    told = tell("limits", "foo:bar")
+    assert told.exit_code == 2
+    assert "'foo' is no kind of scope: organization, department, user" in told.stderr

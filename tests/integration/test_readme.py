@@ -16,6 +16,7 @@ RunTollbook = Callable[..., subprocess.CompletedProcess[str]]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SNIPPET = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)[0]
 ASKED = re.findall(r"^    (tollbook (?:wait|sql|limits|alerts) ?.*)$", README, re.MULTILINE)
 OF_README = "SELECT toString(cost_usd) AS usd, input_tokens, output_tokens FROM usage WHERE source = 'readme' LIMIT 1"
 
@@ -39,6 +40,13 @@ def test_own_event_is_landed_and_priced(sent: Environment, run_tollbook: RunToll
 def test_commands_answer(sent: Environment, run_tollbook: RunTollbook, line: str) -> None:
     answer = run_tollbook(sent, *shlex.split(line)[1:])
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_curl_asks_the_same(sent: Environment) -> None:
+    state = Path(sent["TOLLBOOK_STATE_DIR"])
+    script = SHELL.replace(".tollbook/", f"{state}/").replace(":8123", f":{sent['TOLLBOOK_CLICKHOUSE_PORT']}")
+    asked = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert "gpt-4o-mini" in asked.stdout
 
 
 def test_own_event_is_in_the_windows_of_its_user(sent: Environment, run_tollbook: RunTollbook) -> None:
