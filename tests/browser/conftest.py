@@ -1,8 +1,7 @@
-"""Superset as it is delivered, on a ledger whose rows are known: started once a run, on ports of its own."""
+"""Superset as it is delivered, on a ledger whose rows are known: started once for the tests of this folder."""
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import tomllib
@@ -12,39 +11,32 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-import ledger_rows
 import pytest
-from chromium import FLAGS, find_chromium
 from clickhouse_connect.driver.client import Client
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
-from rest import Rest, login
 
 from local.processes import NAMES
 
+from . import ledger_rows
+from .chromium import FLAGS, find_chromium
+from .rest import Rest, login
+
 STACK = ("clickhouse", "migrate", "superset-provision", "superset")
-PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET", "COLLECTOR")
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 PIXEL = "gateway.scarf.sh"  # Superset's telemetry: asked for by its pages, stopped by our content security policy
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="package")
+def stack(new_stack_environment: Callable[[], dict[str, str]]) -> Iterator[dict[str, str]]:
     """Addresses and passwords (the values of stack.toml) of ClickHouse and Superset, running."""
-    state_dir = tmp_path_factory.mktemp("dashboards") / "state"
-    ports = {f"TOLLBOOK_{name}_PORT": str(_free_port()) for name in PORTS}
-    environment = os.environ | ports | {"TOLLBOOK_STATE_DIR": str(state_dir)}
+    environment = os.environ | new_stack_environment()
+    state_dir = Path(environment["TOLLBOOK_STATE_DIR"])
     without = [argument for name in NAMES if name not in STACK for argument in ("--without", name)]
     try:
         _run(environment, "up", "--detach", *without)
         yield {name: str(value) for name, value in tomllib.loads((state_dir / "stack.toml").read_text()).items()}
     finally:
         _run(environment, "down")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _run(environment: dict[str, str], *arguments: str) -> None:
@@ -54,7 +46,7 @@ def _run(environment: dict[str, str], *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ledger(stack: dict[str, str]) -> Client:
     """The ledger's owner at ClickHouse, after the known rows were put in."""
     address = urlsplit(stack["clickhouse"])
@@ -69,19 +61,20 @@ def ledger(stack: dict[str, str]) -> Client:
     return client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
+    """As long as it lives, no test of another folder can run an event loop of its own."""
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def admin(playwright: Playwright, stack: dict[str, str], ledger: Client) -> Rest:
     """Superset's REST interface, as its administrator."""
     return login(playwright, stack["superset"], "admin", stack["superset_admin_password"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_user(playwright: Playwright, stack: dict[str, str], admin: Rest) -> Callable[..., Rest]:
     """Makes a user with the roles named and logs in as that user."""
 
@@ -99,7 +92,7 @@ def make_user(playwright: Playwright, stack: dict[str, str], admin: Rest) -> Cal
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     path = find_chromium(playwright)
     print(f"browser: {path}")
@@ -108,7 +101,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_state(browser: Browser, stack: dict[str, str], ledger: Client, tmp_path_factory: pytest.TempPathFactory):
     """Cookies of the administrator, after a login by the form, as a person does it."""
     page = browser.new_page()

@@ -198,15 +198,17 @@ def _choose(page: Page, name: str, value: str) -> None:
     field = page.locator(f"[data-test=NATIVE_FILTER-{name}]")
     expect(page.locator("[data-test=filter-control-name]")).not_to_have_count(0)
     option = page.locator(".ant-select-item-option:visible", has_text=re.compile(f"^{re.escape(value)}$"))
-    while not option.is_visible():  # a refresh may close what was opened; the test's time-out ends this
+    chosen = page.locator(".ant-select-item-option-selected", has_text=re.compile(f"^{re.escape(value)}$"))
+    while not chosen.count():  # a refresh may close what was opened; the test's time-out ends this
         with suppress(NotThereError):
             if not field.is_visible():
                 page.locator("[data-test=dropdown-container-btn]").click(timeout=PATIENCE_MS / 6)
-            field.click(timeout=PATIENCE_MS / 6)
-            page.keyboard.type(value)  # a long list renders only what is in sight
-            option.wait_for(state="visible", timeout=PATIENCE_MS / 6)
-    # Not a click at a place: the list may still move when the dashboard refreshes under it.
-    option.dispatch_event("click")
+            if not option.is_visible():
+                field.click(timeout=PATIENCE_MS / 6)
+                page.keyboard.type(value)  # a long list renders only what is in sight
+            # Not a click at a place: the list may still move when the dashboard refreshes under it.
+            option.dispatch_event("click", timeout=PATIENCE_MS / 6)
+            chosen.wait_for(state="attached", timeout=PATIENCE_MS / 6)
     page.keyboard.press("Escape")
     _apply(page)
 

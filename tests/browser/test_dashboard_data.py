@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 from clickhouse_connect.driver.client import Client
-from rest import Rest
+
+from .rest import Rest
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for Superset to be made
 
