@@ -34,6 +34,7 @@ lint: install ## Style and strict types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy superset/*.py
 
 docs: install ## Write docs/cli.md anew from the commands' own help
 	$(BIN)/python docs/cli_page.py > docs/cli.md.new && mv docs/cli.md.new docs/cli.md

@@ -14,15 +14,18 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+Params = dict[str, Any]
 
 HERE = Path(__file__).resolve().parent
 ASSETS = HERE / "assets"
 OWN = "7011b00c-"
 
 
-def main():
+def main() -> None:
     os.environ.setdefault("SUPERSET_CONFIG_PATH", str(HERE / "superset_config.py"))
     sys.path.append(str(HERE))
     home = Path(os.environ["SUPERSET_HOME"])
@@ -40,7 +43,7 @@ def main():
     print("Superset is provisioned.")
 
 
-def _fingerprint():
+def _fingerprint() -> str:
     """Changes with anything that decides the result, the secrets included."""
     import superset_config
 
@@ -50,7 +53,7 @@ def _fingerprint():
     return hashlib.sha256("\0".join(parts + [path.read_text() for path in files]).encode()).hexdigest()
 
 
-def _provision_new(database):
+def _provision_new(database: Path) -> None:
     """A new SQLite file is finished beside its place: SQLite cannot resume a migration that was interrupted.
 
     Until then nothing is lost with it, so it need not reach the disk at every step: that is most of the time.
@@ -68,12 +71,12 @@ def _provision_new(database):
     scratch.replace(database)
 
 
-def _in_memory_journal(connection, _):
+def _in_memory_journal(connection: object, _: object) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")
 
 
-def _provision():
+def _provision() -> None:
     from superset.app import create_app
 
     app = create_app()
@@ -91,11 +94,12 @@ def _provision():
         db.session.commit()
 
 
-def _make_tables():
-    import superset
+def _make_tables() -> None:
     from flask_migrate import upgrade
-    from superset import appbuilder, security_manager
     from superset.extensions import db
+
+    import superset
+    from superset import appbuilder, security_manager
 
     upgrade(directory=str(Path(superset.__file__).parent / "migrations"))
     appbuilder.add_permissions(update_perms=True)
@@ -103,7 +107,7 @@ def _make_tables():
     db.session.commit()
 
 
-def _make_admin():
+def _make_admin() -> Any:
     from superset import security_manager
 
     password = os.environ["TOLLBOOK_SUPERSET_ADMIN_PASSWORD"]
@@ -116,14 +120,14 @@ def _make_admin():
     return security_manager.find_user("admin")
 
 
-def _import_assets(zone):
+def _import_assets(zone: str) -> None:
     from superset.commands.importers.v1.assets import ImportAssetsCommand
 
     paths = sorted(ASSETS.rglob("*.yaml"))
     ImportAssetsCommand({path.relative_to(ASSETS).as_posix(): rendered(path, zone) for path in paths}).run()
 
 
-def rendered(path, zone):
+def rendered(path: Path, zone: str) -> str:
     """The text of an asset as Superset imports it: the calendar's zone put in, a chart with its query."""
     text = path.read_text().replace("{zone}", zone)
     if path.parent.name != "charts":
@@ -131,13 +135,14 @@ def rendered(path, zone):
     chart = yaml.safe_load(text)
     chart["params"]["viz_type"] = chart["viz_type"]
     chart["query_context"] = json.dumps(query_context(chart["params"]))
-    return yaml.safe_dump(chart, sort_keys=False)
+    return str(yaml.safe_dump(chart, sort_keys=False))
 
 
-def query_context(params):
+def query_context(params: Params) -> Params:
     """The query behind a chart, for those who ask over REST; the browser makes the same one from `params`."""
     raw = params.get("query_mode") == "raw"
     first = params.get("timeseries_limit_metric")
+    orders = [json.loads(each) for each in params.get("order_by_cols", [])]
     axis = [params["x_axis"]] if "x_axis" in params else []
     query = {
         "columns": params["all_columns"] if raw else axis + params.get("groupby", []),
@@ -146,7 +151,7 @@ def query_context(params):
             {"col": each["subject"], "op": each["operator"], "val": each["comparator"]}
             for each in params["adhoc_filters"]
         ],
-        "orderby": [json.loads(each) for each in params.get("order_by_cols", [])] or ([[first, False]] if first else []),
+        "orderby": orders or ([[first, False]] if first else []),
         "row_limit": params.get("row_limit", 10_000),
     }
     return {
@@ -157,7 +162,7 @@ def query_context(params):
     }
 
 
-def _drop_leftovers():
+def _drop_leftovers() -> None:
     from superset.connectors.sqla.models import SqlaTable
     from superset.extensions import db
     from superset.models.dashboard import Dashboard
@@ -171,10 +176,11 @@ def _drop_leftovers():
     db.session.flush()
 
 
-def _make_roles(declared):
-    from superset import security_manager
+def _make_roles(declared: Params) -> None:
     from superset.connectors.sqla.models import SqlaTable
     from superset.extensions import db
+
+    from superset import security_manager
 
     datasets = [each for each in db.session.query(SqlaTable) if str(each.uuid).startswith(OWN)]
     viewer = declared["viewer"]
@@ -191,7 +197,7 @@ def _make_roles(declared):
     _rule("nothing without a role that says whose", "Base", seeing, datasets, "1 = 0")
 
 
-def _rule(name, kind, roles, datasets, clause):
+def _rule(name: str, kind: str, roles: list[Any], datasets: list[Any], clause: str) -> None:
     """Base: holds for everybody but `roles`; Regular: for `roles`, where several rules of one group widen."""
     from superset.connectors.sqla.models import RowLevelSecurityFilter
     from superset.extensions import db
@@ -203,7 +209,7 @@ def _rule(name, kind, roles, datasets, clause):
     db.session.add(rule)
 
 
-def _text(value):
+def _text(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

@@ -20,13 +20,14 @@ import time
 import tomllib
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.append(str(Path(__file__).parent))
-import sql_guard  # noqa: E402
+import sql_guard
 
 
-def _zone():
+def _zone() -> str:
     """The calendar's zone: what "today" means on a dashboard."""
     named = os.environ.get("TOLLBOOK_CALENDAR")
     if not named:
@@ -35,15 +36,15 @@ def _zone():
     if not path.is_file():
         # UTC instead would show other days than SQL counts.
         raise FileNotFoundError(f"TOLLBOOK_CALENDAR: {named} is not there; mend the path, or unset it for UTC days")
-    return tomllib.loads(path.read_text()).get("zone", "UTC")
+    return str(tomllib.loads(path.read_text()).get("zone", "UTC"))
 
 
-def _derived(purpose):
+def _derived(purpose: str) -> str:
     """A key of its own for each purpose, from the one that was generated."""
     return hmac.new(SECRET_KEY.encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
-def _cache(prefix, **settings):
+def _cache(prefix: str, **settings: object) -> dict[str, object]:
     place = {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": REDIS} if REDIS else {"CACHE_TYPE": "SimpleCache"}
     return place | {"CACHE_KEY_PREFIX": f"tollbook_{prefix}_"} | settings
 
@@ -122,7 +123,9 @@ ROW_LIMIT = 10_000
 SQL_MAX_ROW = 100_000
 
 
-def DB_CONNECTION_MUTATOR(uri, params, username, security_manager, source):  # noqa: N802
+def DB_CONNECTION_MUTATOR(  # noqa: N802
+    uri: Any, params: dict[str, Any], username: str, security_manager: object, source: object
+) -> tuple[Any, dict[str, Any]]:
     """Gives the ledger's connection its host and its read-only account: the stored address holds neither.
 
     `session_timezone` makes ClickHouse read the bounds of a time filter in the calendar's zone; the client sends it
@@ -146,7 +149,7 @@ def DB_CONNECTION_MUTATOR(uri, params, username, security_manager, source):  # n
     return uri, params
 
 
-def SQL_QUERY_MUTATOR(sql, **_):  # noqa: N802
+def SQL_QUERY_MUTATOR(sql: str, **_: object) -> str:  # noqa: N802
     """Refuses a query that calls what is not on the list of `sql_guard`."""
     from superset.exceptions import QueryObjectValidationError
 

@@ -32,6 +32,9 @@ _STATUS = {
     QUERY_IS_TOO_LARGE: 413,
 }
 _MESSAGE = re.compile(r"Code: (\d+)\. (.*)", re.DOTALL)
+# The engine wraps what it has wrapped already: the number before, the name and version after, once a layer.
+_WRAPPED_BEFORE = re.compile(r"^(DB::Exception: )(?:Code: \d+\. DB::Exception: )+")
+_WRAPPED_AFTER = re.compile(r"(\. \(([A-Z_]+)\))(?: \(version [\d.]+\)\. \(\2\))+$")
 
 
 class ClickHouseError(Exception):
@@ -53,8 +56,8 @@ def refusal(code: int, reason: str, name: str) -> ClickHouseError:
 
 
 def from_engine(error: Exception) -> ClickHouseError:
-    """The engine's own error, whose number stands in its text."""
+    """The engine's own error, whose number stands in its text, said once."""
     found = _MESSAGE.search(str(error))
     if found is None:
         return refusal(UNKNOWN_EXCEPTION, str(error), "UNKNOWN_EXCEPTION")
-    return ClickHouseError(int(found[1]), found[2])
+    return ClickHouseError(int(found[1]), _WRAPPED_AFTER.sub(r"\1", _WRAPPED_BEFORE.sub(r"\1", found[2])))

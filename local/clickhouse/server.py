@@ -52,6 +52,8 @@ class Front:
         self._engine.close()
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
+        if http.method in ("GET", "HEAD") and not http.query_string:
+            return await _ok(http)  # as a server does: somebody looks whether it is there
         query_id = http.query.get("query_id") or str(uuid.uuid4())
         try:
             account = authenticate(self._accounts, http.headers, http.query)

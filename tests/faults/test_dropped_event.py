@@ -1,6 +1,7 @@
 """A rating agent that drops an event: blocks, windows and rows agree without it; the deep audit does not."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ def test_an_event_that_rating_dropped_is_named(
         [difference] = json.loads(deep.stdout)["differences"]
         assert (difference["table"], difference["measure"]) == ("usage", "entry")
         assert (difference["expected"], difference["found"]) == ("row", None)
+        assert re.fullmatch(r"(acme|globex) department:[a-z-]+", difference["scope"]), difference["scope"]
         assert difference["window"] == f"offset {difference['position']['src_offset']}"
     finally:
         run_tollbook(environment, "down")

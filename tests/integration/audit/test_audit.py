@@ -149,9 +149,13 @@ def test_one_changed_rollup_row(agreeing: Books, table: str) -> None:
     one = f"SELECT {key} FROM {table} WHERE requests > 0 ORDER BY {key} LIMIT 1"
     agreeing.spoil(f"ALTER TABLE {table} UPDATE output_tokens = output_tokens + 1 WHERE {key} IN ({one})")
     report = agreeing.audit()
-    changed = agreeing.client.query(f"SELECT count() FROM {table} WHERE {key} IN ({one})").result_rows[0][0]
+    start = "hour" if table == "usage_hourly" else "day"
+    changed = agreeing.client.query(f"SELECT organization, department, {start} FROM {table} WHERE {key} IN ({one})")
     found = differences(report, table)
-    assert len(found) == changed > 0
+    assert len(found) == len(changed.result_rows) > 0
+    for organization, department, at in changed.result_rows:
+        scope = f"{organization} department:{department} "
+        assert any(d.scope.startswith(scope) and at.strftime("%Y-%m-%dT%H") in d.window for d in found), found
     assert {(d.measure, d.found - d.expected) for d in found} == {("output_tokens", 1)}
     assert differences(report, "windows") + differences(report, "usage") == []
 
@@ -240,6 +244,8 @@ def test_one_changed_limit(agreeing: Books, unit: str) -> None:
     agreeing.spoil(f"ALTER TABLE limit_entries UPDATE used = '{changed:f}' WHERE budget_id = 'sales-{unit}'")
     [difference] = [d for check in agreeing.audit().checks for d in check.differences]
     assert (difference.table, difference.measure) == ("limits", f"used ({unit})")
+    assert difference.scope == "acme department:sales"
+    assert difference.window == f"month {books.instant(books.MONTH.start).isoformat()}"
     assert Decimal(str(difference.found)) - Decimal(str(difference.expected)) == 1
 
 

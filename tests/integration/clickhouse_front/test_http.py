@@ -92,7 +92,7 @@ def test_headers_of_an_answer(front: Front) -> None:
 
 
 def test_ping_needs_no_password(front: Front) -> None:
-    for path in ("/ping", "/replicas_status"):
+    for path in ("/ping", "/replicas_status", "/"):
         assert subprocess.check_output(["curl", "-sS", front.url + path]) == b"Ok.\n"
 
 
@@ -158,6 +158,7 @@ def test_errors_have_status_code_and_text(
     answered, headers, body = front.post(query, **arguments)
     assert (answered, headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
     assert body.startswith(f"Code: {code}. DB::Exception: ".encode())
+    assert body.count(b"DB::Exception") == 1
 
 
 def test_an_error_in_mid_answer_breaks_it(front: Front) -> None:
