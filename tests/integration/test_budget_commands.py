@@ -219,8 +219,8 @@ def test_alerts_shows_the_chain_and_nothing_that_lost(run: Callable[..., Any], s
     assert [(alert["scope"], alert["threshold"]) for alert in shown] == [
         ("chained", 50),
         ("chained", 75),
-        ("beside", 50),
         ("chained", 100),
+        ("beside", 50),  # appended before it, raised after it
     ]
     assert shown[0]["alert_id"] == first["alert_id"]
     assert shown[0]["window_end"].endswith("Z")

@@ -28,7 +28,7 @@ FILE = """
 id = "{id}"
 organization = "{id}"
 provider = "house"
-model = "house-1"
+model = "{id}"
 service_tier = "default"
 
 [[price.range]]
@@ -75,7 +75,7 @@ def book(settings: Settings, run: Run, organization: str, version: int) -> dict[
     """Emits an event until one is rated with a version of the prices; its row."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
-        event_id = emit(settings, organization, "house-1")
+        event_id = emit(settings, organization, organization)
         run("wait", "--timeout", "60")
         [row] = warehouse.ask(
             settings, "SELECT cost_usd, price_version FROM usage WHERE event_id = {id:String}", {"id": event_id}
@@ -103,7 +103,7 @@ def test_a_price_is_in_force_without_a_restart(settings: Settings, run: Run, nam
     second = book(settings, run, name, again["version"])
     assert int(second["cost_usd"].scaleb(12)) == 550 * 6_000_000 + 250 * 8_000_000
 
-    [shown] = run("prices", "show", "house-1", "--provider", "house", "--organization", name, "--json")
+    [shown] = run("prices", "show", name, "--provider", "house", "--organization", name, "--json")
     assert {line["count"]: line["usd"] for line in shown["prices"]} == {"input_tokens": "6", "output_tokens": "8"}
     [differing] = run("prices", "diff", str(applied["version"]), str(again["version"]), "--json", status=1)
     assert differing["id"] == name
