@@ -48,12 +48,17 @@ def write() -> None:
 
 
 def with_figures(page: str, measured: Mapping[str, Any]) -> str:
-    """The page with the table of targets between BEGIN and END. ValueError when it has no such place."""
-    before, _, rest = page.partition(BEGIN)
+    """The page with the table of targets in its place. ValueError when it has none."""
+    return between(page, BEGIN, table(TARGET_COLUMNS, targets.rows(measured)))
+
+
+def between(page: str, begin: str, text: str) -> str:
+    """The page with `text` between the line `begin` and END. ValueError when it has no such place."""
+    before, _, rest = page.partition(begin)
     _, found, after = rest.partition(END)
     if not found:
-        raise ValueError(f"no line {BEGIN.strip()!r} with a line {END.strip()!r} after it")
-    return f"{before}{BEGIN}{table(TARGET_COLUMNS, targets.rows(measured))}{END}{after}"
+        raise ValueError(f"no line {begin.strip()!r} with a line {END.strip()!r} after it")
+    return f"{before}{begin}{text}{END}{after}"
 
 
 def render(measured: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A stack for the fault suite alone, and its table: scenario, rounds, events, lost, doubled, seconds to recover."""
 
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 
 from tests.conftest import Environment, RunTollbook, running_stack
 
-from .ground import Ground, Line, Scenario
+from . import table
+from .ground import Ground, Scenario
 
-_lines: list[Line] = []
+_BEGAN = time.monotonic()
+_lines: list[table.Line] = []
 
 
 @pytest.fixture(scope="package")
@@ -29,16 +32,23 @@ def scenario(ground: Ground, request: pytest.FixtureRequest, tmp_path: Path) -> 
     ground.wait_landed()
     seed = zlib.crc32(run.encode())
     print(f"seed {seed}")
-    return Scenario(run, seed, ground, tmp_path / "sent.jsonl", _lines, ground.log_sizes())
+    test = request.node.originalname.removeprefix("test_")
+    return Scenario(test, run, seed, ground, tmp_path / "sent.jsonl", _lines, ground.log_sizes())
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--table", action="store_true", help="write the table of faults when every scenario has passed")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
     """The table, of the scenarios that ran."""
     if not _lines:
         return
     terminalreporter.section("faults")
-    wide = max(len(line.scenario) for line in _lines)
-    terminalreporter.line(f"{'scenario':{wide}} rounds   events  lost  doubled  seconds to recover")
-    for line in sorted(_lines, key=lambda line: line.scenario):
-        counts = f"{line.rounds:6} {line.events:8} {line.lost:5} {line.doubled:8}"
-        terminalreporter.line(f"{line.scenario:{wide}} {counts} {line.recovery_s:19.1f}")
+    lines = sorted(_lines, key=lambda line: (line.test, line.scenario))
+    for line in table.screen(lines):
+        terminalreporter.line(line)
+    if config.getoption("--table", default=False) and exitstatus == pytest.ExitCode.OK:
+        table.write(lines, (time.monotonic() - _BEGAN) / 60)

@@ -29,6 +29,7 @@ from tests.conftest import Environment, RunTollbook, settings_of
 from .invariants import ROOT, Watched, assert_alerts, assert_amounts, instant, read_accounts, unhandled
 from .load import Record, Sending
 from .sent import Book, Position, read_book
+from .table import Line
 
 DEADLINE_S = 120.0
 RECOVERY_S = 60.0  # I5: lag is 0 again within so long after the fault and the load have ended
@@ -38,18 +39,6 @@ MODULES = {
     "sink": ("stream_processors.sink",),
 }
 LOGS = ("rating", "windows", "sink", "clickhouse")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the table at the end of `make faults`."""
-
-    scenario: str
-    rounds: int
-    events: int
-    lost: int
-    doubled: int
-    recovery_s: float
 
 
 def wait_until(holds: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
@@ -202,6 +191,7 @@ class Ground:
 class Scenario:
     """One scenario under way: its name for events and budgets, its book, its line in the table."""
 
+    test: str
     run: str
     seed: int
     ground: Ground
@@ -238,7 +228,7 @@ class Scenario:
         book = read_book(self.path).without(taken)
         accounts = read_accounts(book, self.ground.settings, self.since)
         counts = (len(accounts.lost), len(accounts.doubled))
-        self.lines.append(Line(self.run, self.rounds, self.sent, *counts, self.recovery_s))
+        self.lines.append(Line(self.test, self.run, self.rounds, self.sent, *counts, self.recovery_s))
         assert not any(counts), (accounts.lost[:3], accounts.doubled[:3])
         assert not accounts.unknown, accounts.unknown[:3]
         assert not accounts.misjudged, accounts.misjudged[:3]

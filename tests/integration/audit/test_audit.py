@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -149,13 +150,16 @@ def test_one_changed_rollup_row(agreeing: Books, table: str) -> None:
     one = f"SELECT {key} FROM {table} WHERE requests > 0 ORDER BY {key} LIMIT 1"
     agreeing.spoil(f"ALTER TABLE {table} UPDATE output_tokens = output_tokens + 1 WHERE {key} IN ({one})")
     report = agreeing.audit()
-    start = "hour" if table == "usage_hourly" else "day"
-    changed = agreeing.client.query(f"SELECT organization, department, {start} FROM {table} WHERE {key} IN ({one})")
+    start = "hour" if table == "usage_hourly" else "toDateTime(day, {zone:String})"
+    changed = agreeing.client.query(
+        f"SELECT organization, department, toUnixTimestamp({start}) FROM {table} WHERE {key} IN ({one})",
+        {"zone": books.CALENDAR.zone},
+    ).result_rows
     found = differences(report, table)
-    assert len(found) == len(changed.result_rows) > 0
-    for organization, department, at in changed.result_rows:
-        scope = f"{organization} department:{department} "
-        assert any(d.scope.startswith(scope) and at.strftime("%Y-%m-%dT%H") in d.window for d in found), found
+    assert len(found) == len(changed) > 0
+    for organization, department, at in changed:
+        scope, window = f"{organization} department:{department} ", datetime.fromtimestamp(at, UTC).isoformat()
+        assert any(d.scope.startswith(scope) and d.window.endswith(window) for d in found), found
     assert {(d.measure, d.found - d.expected) for d in found} == {("output_tokens", 1)}
     assert differences(report, "windows") + differences(report, "usage") == []
 

@@ -1,0 +1,66 @@
+"""The table of the fault suite: on the screen, whole in RESULTS.md, short in the README."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.report import README, between, table
+
+RESULTS_MD = Path(__file__).with_name("RESULTS.md")
+BEGIN = "<!-- figures of make faults -->\n"
+COLUMNS = ("scenario", "rounds", "events", "lost", "doubled", "seconds to recover")
+INTRODUCTION = """\
+# Under fire
+
+Written by `make faults` when every scenario has passed. Each event is entered in a book outside the ledger before it is
+sent, and again when the broker acknowledges it; after each scenario the book is compared with the ledger, to the
+pico-dollar, and every alert with the thresholds that the book crosses. `lost`: acknowledged and neither counted nor
+rejected; `doubled`: counted more than once; seconds to recover: from the end of fault and load until nothing is under
+way. A scenario is seeded by its name.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What became of one scenario; `test` has one scenario or, by parameter, several."""
+
+    test: str
+    scenario: str
+    rounds: int
+    events: int
+    lost: int
+    doubled: int
+    recovery_s: float
+
+
+def write(lines: Sequence[Line], minutes: float) -> None:
+    """RESULTS.md whole, and in the README a line for each test."""
+    head = machine.described()
+    where = (
+        f"{head['cpu']}, {head['cores']} processors, {head['memory_gb']} GB, Python {head['python']}, "
+        f"Kafka {head['kafka']}. Commit {head['commit']}, {head['at']}; {minutes:.0f} minutes in all."
+    )
+    whole = table(COLUMNS, (_row(line.scenario, [line]) for line in lines))
+    RESULTS_MD.write_text(f"{INTRODUCTION}\n{where}\n\n{whole}")
+    README.write_text(between(README.read_text(), BEGIN, short(lines)))
+
+
+def short(lines: Iterable[Line]) -> str:
+    """Sums of each test, and its slowest recovery."""
+    tests: dict[str, list[Line]] = {}
+    for line in lines:
+        tests.setdefault(line.test, []).append(line)
+    return table(COLUMNS, (_row(test.replace("_", " "), its) for test, its in tests.items()))
+
+
+def screen(lines: Iterable[Line]) -> list[str]:
+    """Aligned, for a terminal."""
+    rows = [COLUMNS, *([str(value) for value in _row(line.scenario, [line])] for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _row(name: str, lines: list[Line]) -> list[str | int]:
+    counts = [sum(getattr(line, field) for line in lines) for field in ("rounds", "events", "lost", "doubled")]
+    return [name, *counts, f"{max(line.recovery_s for line in lines):.1f}"]
