@@ -1,18 +1,17 @@
 """Renders `benchmarks/RESULTS.md` from `results.json`, whole, by program: no figure in it is written by hand."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks import store, targets
-from benchmarks.figures import spread
+from benchmarks.page import between, cell, section, table
+from benchmarks.peers_page import peers
 from local.config import REPOSITORY
 
 RESULTS_MD = Path(__file__).with_name("RESULTS.md")
 LIMITS_MD = Path(__file__).with_name("limits.md")  # what stands between a missed target and its figure
 README = REPOSITORY / "README.md"
-Results = list[dict[str, Any]]
 INTRODUCTION = """\
 # Results
 
@@ -21,23 +20,7 @@ and at which commit it was measured (`+`: with changes that were not committed).
 absolutes are this one's.
 """
 TARGET_COLUMNS = ("figure", "target", "measured", "")
-BEGIN, END = "<!-- figures of make bench -->\n", "<!-- end of figures -->\n"
-WRONGS = ("row_sums_wrong", "windows_wrong", "alerts_wrong", "alerts_repeated")
-PEERS = """\
-The same job for every system: decode Avro in Confluent framing, price each token class at event time, hourly windows
-per department and user, an alert for each threshold of a department's monthly budget, every column of the event landed
-in ClickHouse. Six hours of event time; 20 departments, 2 000 users, 100 projects, 12 models, 5 features. Broker and
-ClickHouse share the processors with the system; one system at a time, in turn, each on a fresh copy of the topic.
-A slow system gets fewer events of the same kind. Events/s: from the first row visible to the last row and window
-(Tollbook: from its first priced block, so that no stage has a head start). Beyond the job, Tollbook also keeps day and
-month windows per organization, project and model, two rollups, limits, and drops duplicates.
-"""
-
-
-SPEED_COLUMNS = (
-    *("system", "events/s", "spread", "Tollbook is", "runs", "events", "totals"),
-    *("CPU us/event", "peak MB", "B/event"),
-)
+BEGIN = "<!-- figures of make bench -->\n"
 
 
 def write() -> None:
@@ -52,15 +35,6 @@ def with_figures(page: str, measured: Mapping[str, Any]) -> str:
     return between(page, BEGIN, table(TARGET_COLUMNS, targets.rows(measured)))
 
 
-def between(page: str, begin: str, text: str) -> str:
-    """The page with `text` between the line `begin` and END. ValueError when it has no such place."""
-    before, _, rest = page.partition(begin)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"no line {begin.strip()!r} with a line {END.strip()!r} after it")
-    return f"{before}{begin}{text}{END}{after}"
-
-
 def render(measured: Mapping[str, Any]) -> str:
     """The page for the content of `results.json`."""
     sections = [
@@ -68,119 +42,6 @@ def render(measured: Mapping[str, Any]) -> str:
     ]
     aimed = f"## Targets\n\n{table(TARGET_COLUMNS, targets.rows(measured))}"
     return "\n".join([INTRODUCTION, aimed, LIMITS_MD.read_text(), *sections])
-
-
-def section(title: str, content: dict[str, Any], *parts: str) -> str:
-    """A section with what it was measured on below its title."""
-    head = content["head"]
-    packages = ", ".join(f"{name} {version}" for name, version in head["packages"].items())
-    given = ", ".join(f"{name} {value}" for name, value in sorted(content["parameters"].items()))
-    where = (
-        f"{head['cpu']}, {head['cores']} processors, {head['memory_gb']} GB, {head['system']}, "
-        f"Python {head['python']}, Kafka {head['kafka']}; {packages}. Commit {head['commit']}, {head['at']}; {given}."
-    )
-    return "\n".join([f"## {title}\n", f"{where}\n", *parts])
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; numbers with thin thousands."""
-    lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _peers(content: dict[str, Any]) -> str:
-    results = content["results"]
-    names = list(dict.fromkeys(result["system"] for result in results))
-    speed = {name: [r for r in results if r["system"] == name and r["kind"] == "speed"] for name in names}
-    survival = {name: [r for r in results if r["system"] == name and r["kind"] == "survival"] for name in names}
-    measured = {name: [r for r in runs if "failed" not in r] for name, runs in speed.items()}
-    ours = _median(measured.get("tollbook", []), "events_per_s")
-    return section(
-        "Against its peers",
-        content,
-        PEERS,
-        table(
-            SPEED_COLUMNS,
-            (_speed_row(speed[name], measured[name], ours) for name in names if speed[name]),
-        ),
-        "\nCPU microseconds an event (equally CPU seconds per million), by process:\n",
-        table(("system", "process", "us/event"), _cpu_rows(measured)),
-        "\nAfter `kill -9` in the middle (every worker at once), with one event in a hundred sent twice:\n",
-        table(
-            ("system", "events", "lost", "doubled", "copies kept", "windows wrong", "alerts wrong", "alerts repeated"),
-            (_survival_row(runs[-1]) for runs in survival.values() if runs),
-        ),
-        "".join(_failures(results)),
-    )
-
-
-def _speed_row(runs: Results, measured: Results, ours: float) -> list[object]:
-    named = f"[{runs[0]['title']}]({_link(runs[0]['link'])}) {_versions(runs[0]['versions'])}".strip()
-    if not measured:
-        return [named, "failed", *[""] * 8]
-    rates = [run["events_per_s"] for run in measured]
-    return [
-        named,
-        round(median(rates)),
-        f"{spread(rates):.0%}",
-        f"{ours / median(rates):.2f}x" if ours else "",
-        f"{len(measured)} of {len(runs)}",
-        measured[0]["events"],
-        "exact" if all(map(_is_exact, measured)) else f"**wrong**: {_wrongs(measured)}",
-        round(median(sum(run["cpu_us_per_event"].values()) for run in measured), 1),
-        round(median(sum(run["peak_mb"].values()) for run in measured)),
-        _median(measured, "bytes_per_event"),
-    ]
-
-
-def _is_exact(run: dict[str, Any]) -> bool:
-    return not any(run[name] for name in WRONGS)
-
-
-def _wrongs(runs: Results) -> str:
-    worst = {name: max(run[name] for run in runs) for name in WRONGS}
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in worst.items() if count)
-
-
-def _cpu_rows(measured: dict[str, Results]) -> Iterable[list[object]]:
-    for name, runs in measured.items():
-        for process in runs[0]["cpu_us_per_event"] if runs else ():
-            yield [name, process, float(median(run["cpu_us_per_event"].get(process, 0.0) for run in runs))]
-
-
-def _survival_row(run: dict[str, Any]) -> list[object]:
-    if "failed" in run:
-        return [run["title"], "failed", *[""] * 6]
-    copies = f"{run['copies_kept']} of {run['sent_again']}"
-    wrongs = [run[name] for name in WRONGS[1:]]
-    return [run["title"], run["events"], run["lost"], run["doubled"], copies, *wrongs]
-
-
-def _failures(results: Results) -> Iterable[str]:
-    for result in results:
-        if "failed" in result:
-            reason = result["failed"].strip().splitlines()
-            yield f"\n{result['system']}, {result['kind']} run {result['run']}: {reason[0]} … {reason[-1]}\n"
-
-
-def _link(link: str) -> str:
-    return link if link.startswith("https:") else f"../{link}"
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _median(runs: Results, name: str) -> float:
-    return float(median(run[name] for run in runs)) if runs else 0.0
 
 
 LATENCY = """\
@@ -230,7 +91,7 @@ def _recovery(content: dict[str, Any]) -> str:
     rows = [[each["worker"], each["round"], float(each["seconds"]), each["mb"]] for each in content["results"]]
     keys, ids = content["parameters"]["keys"], content["parameters"]["ids"]
     said = (
-        f"With {_cell(keys)} windows open and {_cell(ids)} events rated before; seconds from `kill -9` under traffic "
+        f"With {cell(keys)} windows open and {cell(ids)} events rated before; seconds from `kill -9` under traffic "
         "until every partition of the worker moved again, and what it holds then:\n"
     )
     return section("Recovery", content, said, table(("worker", "round", "s", "MB"), rows))
@@ -263,7 +124,7 @@ def _rating(content: dict[str, Any]) -> str:
 
 
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "peers": _peers,
+    "peers": peers,
     "latency": _latency,
     "recovery": _recovery,
     "memory": _memory,

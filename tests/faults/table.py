@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.report import README, between, table
+from benchmarks.page import between, table
+from benchmarks.report import README
 
 RESULTS_MD = Path(__file__).with_name("RESULTS.md")
 BEGIN = "<!-- figures of make faults -->\n"

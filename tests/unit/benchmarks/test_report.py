@@ -59,6 +59,17 @@ def test_peers_are_compared_by_their_medians() -> None:
     assert row(page, "slow")[6:] == ["exact", "5.00", "300", "48.00"]
 
 
+def test_stages_stand_beside_their_floor() -> None:
+    ours = speed("tollbook", 0, 100_000) | {
+        "cpu_us_per_event": {"kafka": 2.0, "rating": 5.0, "windows": 3.0, "sink": 2.0, "clickhouse": 8.0}
+    }
+    floor = speed("reference", 0, 300_000) | {"cpu_us_per_event": {"kafka": 1.0, "reference": 3.0, "clickhouse": 2.5}}
+    page = render({"peers": section() | {"results": [ours, floor]}})
+    assert "| rating | 5.00 |  | 200 000 |" in page
+    assert "| rating, windows and sink | 10.00 | 3.00 | 100 000 |" in page
+    assert "| together | 20.00 | 6.50 | 50 000 |" in page
+
+
 def test_a_wrong_system_is_reported_as_wrong_and_a_failed_one_with_its_reason() -> None:
     page = render({"peers": peers()})
     assert row(page, "wrong")[6] == "**wrong**: 7 windows wrong"
