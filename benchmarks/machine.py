@@ -35,7 +35,10 @@ def described() -> dict[str, Any]:
 def commit() -> str:
     """The commit that is measured; `+` when files differ from it, the results' own aside."""
     head = _git("rev-parse", "--short=12", "HEAD")
-    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/RESULTS.md", ":!benchmarks/results.json")
+    written = [
+        f":!{folder}/{name}" for folder in ("benchmarks", "tests/faults") for name in ("RESULTS.md", "results.json")
+    ]
+    changed = _git("status", "--porcelain", "--", ".", ":!README.md", *written)
     return head + ("+" if changed else "")
 
 

@@ -1,7 +1,6 @@
 """A stack for the fault suite alone, and its table: scenario, rounds, events, lost, doubled, seconds to recover."""
 
 import re
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from tests.conftest import Environment, RunTollbook, running_stack
 from . import table
 from .ground import Ground, Scenario
 
-_BEGAN = time.monotonic()
 _lines: list[table.Line] = []
+_failed: set[str] = set()
 
 
 @pytest.fixture(scope="package")
@@ -28,7 +27,7 @@ def ground(new_stack_environment: Callable[[], Environment], run_tollbook: RunTo
 @pytest.fixture
 def scenario(ground: Ground, request: pytest.FixtureRequest, tmp_path: Path) -> Scenario:
     """A scenario named after its test, seeded by its name."""
-    run = re.sub("[^a-zA-Z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    run = _run_of(request.node.name)
     ground.wait_landed()
     seed = zlib.crc32(run.encode())
     print(f"seed {seed}")
@@ -36,13 +35,20 @@ def scenario(ground: Ground, request: pytest.FixtureRequest, tmp_path: Path) -> 
     return Scenario(test, run, seed, ground, tmp_path / "sent.jsonl", _lines, ground.log_sizes())
 
 
+def _run_of(test: str) -> str:
+    return re.sub("[^a-zA-Z0-9]+", "-", test.removeprefix("test_")).strip("-")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--table", action="store_true", help="write the table of faults when every scenario has passed")
+    parser.addoption("--table", action="store_true", help="keep what passed in tests/faults/RESULTS.md and README.md")
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
-) -> None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed:
+        _failed.add(_run_of(report.nodeid.rpartition("::")[2]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The table, of the scenarios that ran."""
     if not _lines:
         return
@@ -50,5 +56,5 @@ def pytest_terminal_summary(
     lines = sorted(_lines, key=lambda line: (line.test, line.scenario))
     for line in table.screen(lines):
         terminalreporter.line(line)
-    if config.getoption("--table", default=False) and exitstatus == pytest.ExitCode.OK:
-        table.write(lines, (time.monotonic() - _BEGAN) / 60)
+    if config.getoption("--table", default=False):
+        table.write([line for line in lines if line.scenario not in _failed])
