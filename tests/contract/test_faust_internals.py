@@ -15,6 +15,7 @@ import aiokafka
 import faust
 import mode.loop
 import pytest
+from aiokafka.consumer import consumer, fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 
@@ -53,6 +54,7 @@ CONSUMER_STATE = {
 }
 CONSUMER_PROPERTIES = {"should_stop"}
 OTHERS: list[tuple[Callable[..., Any], list[str]]] = [
+    (fetcher.Fetcher._proc_fetch_request, ["assignment", "node_id", "request"]),
     (driver.Producer.send, ["topic", "key", "value", "partition", "timestamp", "headers", "transactional_id"]),
     (driver.Producer._settings_extra, []),
     (faust.App.on_rebalance_start, []),
@@ -123,6 +125,14 @@ def test_driver_looks_its_consumer_class_up_where_we_put_ours() -> None:
     assert "aiokafka.AIOKafkaConsumer(" in inspect.getsource(driver)
     taken = inspect.signature(aiokafka.AIOKafkaConsumer.__init__).parameters
     assert {"fetch_max_wait_ms", "fetch_min_bytes", "isolation_level"} <= set(taken)
+
+
+def test_consumer_looks_its_fetcher_up_where_we_put_ours() -> None:
+    assert "self._fetcher = Fetcher(" in inspect.getsource(consumer)
+    asking = inspect.getsource(fetcher.Fetcher._get_actions_per_node)
+    assert "self._fetch_max_wait_ms,\n                self._fetch_min_bytes," in asking
+    assert "assignment.tps" in asking
+    assert "tp_state.paused" in asking
 
 
 def test_table_keeps_its_values_in_a_dict_behind_data() -> None:
