@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,7 +17,12 @@ _lines: list[table.Line] = []
 _failed: set[str] = set()
 
 
-@pytest.fixture(scope="package")
+def _ground_scope(fixture_name: str, config: pytest.Config) -> Literal["module", "package"]:
+    """In the whole suite a ledger for each file: what one has grown to is no measure of how another recovers."""
+    return "module" if config.getoption("--table", default=False) else "package"
+
+
+@pytest.fixture(scope=_ground_scope)
 def ground(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Ground]:
     """A ledger of its own: what others have used would cross thresholds, too. Its inserts can be made to fail."""
     environment = new_stack_environment() | {"TOLLBOOK_FAULT": "front"}

@@ -209,11 +209,11 @@ class Scenario:
         return Sending(self.ground.settings, records, self.path, first, rate)
 
     def watch(self, thresholds: range, limit: int) -> Watched:
-        """Puts a budget of the run in force."""
+        """Puts a budget of the run in force, and no other."""
         watched = Watched(self.run, limit, tuple(thresholds))
         budgets = self.path.with_suffix(".toml")
         budgets.write_text(watched.toml())
-        self.ground.tollbook("budgets", "apply", str(budgets))
+        self.ground.tollbook("budgets", "apply", str(budgets), "--prune")
         return watched
 
     def over(self) -> None:

@@ -3,15 +3,20 @@
 import itertools
 import random
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
-from stream_processors.alert_log import read_alerts
+from schemas.codec import avro_schema, decode
+from schemas.topics import ALERTS
 
 from .ground import Scenario, wait_until
 from .load import Record, load_of
 
 THRESHOLDS = range(1, 101)  # so many that each round of fifty crosses one
+LONGEST_DELAY_S = 0.3
 WORKERS = ("rating", "windows", "sink", "clickhouse")
 EACH = (*WORKERS, "registry")
 PAIRS = tuple(itertools.combinations(WORKERS, 2))
@@ -39,16 +44,25 @@ def _survive(scenario: Scenario, rounds: list[tuple[str, ...]], events: int, rat
     load = load_of(scenario.ground.settings, scenario.run, scenario.seed, events * len(rounds))
     watched = scenario.watch(THRESHOLDS, most_used(load))
     chance = random.Random(scenario.seed)
-    for number, victims in enumerate(rounds):
-        _round(scenario, load[number * events : (number + 1) * events], rate, victims, chance.random())
+    with alerts_of(scenario) as news:
+        for number, victims in enumerate(rounds):
+            part = load[number * events : (number + 1) * events]
+            _round(scenario, news, part, rate, victims, chance.uniform(0.0, LONGEST_DELAY_S))
     scenario.check(watched, deep=True)
 
 
-def _round(scenario: Scenario, part: list[Record], rate: int, victims: tuple[str, ...], delay_s: float) -> None:
+def _round(
+    scenario: Scenario,
+    news: Callable[[], int],
+    part: list[Record],
+    rate: int,
+    victims: tuple[str, ...],
+    delay_s: float,
+) -> None:
     ground = scenario.ground
-    before = _crossed(scenario)
+    news()  # what came since the round before
     sending = scenario.send(part, rate)
-    wait_until(lambda: _crossed(scenario) > before, "threshold crossed")
+    wait_until(lambda: news() > 0, "threshold crossed")
     time.sleep(delay_s)  # somewhere within a turn, not right behind an alert
     wait_until(lambda: ground.lag() > 0, "events under way")
     dead = [(name, ground.kill(name)) for name in victims]
@@ -66,7 +80,21 @@ def most_used(load: list[Record]) -> int:
     return max(used.values())
 
 
-def _crossed(scenario: Scenario) -> int:
-    """How many thresholds of the scenario's own budget are crossed."""
-    alerts = read_alerts(scenario.ground.settings, follow=False)
-    return sum(1 for alert in alerts if alert["budget_id"] == scenario.run)
+@contextmanager
+def alerts_of(scenario: Scenario) -> Iterator[Callable[[], int]]:
+    """Tells how many alerts of the scenario's budget have come since it was asked last; quickly, while load flows."""
+    ground = scenario.ground
+    consumer = Consumer({"bootstrap.servers": ground.settings.kafka, "group.id": "faults", "enable.auto.commit": False})
+    places = [TopicPartition(ALERTS, number) for number in range(ground.settings.partitions)]
+    for place in places:
+        place.offset = consumer.get_watermark_offsets(place)[1]
+    consumer.assign(places)
+
+    def news() -> int:
+        values = [message.value() or b"" for message in consumer.consume(1_000, 0.02) if not message.error()]
+        return sum(decode(value, avro_schema("alert.v1"))["budget_id"] == scenario.run for value in values)
+
+    try:
+        yield news
+    finally:
+        consumer.close()
