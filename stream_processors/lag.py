@@ -13,6 +13,7 @@ from stream_processors.logs import LogReader, header_of, topic_id
 WINDOWS_GROUP, SINK_GROUP = "tollbook-windows", "tollbook-sink"
 SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS)
 TIMEOUT_S = 10.0
+LATE_BLOCKS = 4  # behind the newest block that counts may stand some of workers that were frozen and have lost
 
 Place = tuple[str, int]  # topic and partition
 
@@ -55,13 +56,10 @@ def _unrated(reader: LogReader, partition: int, epoch: str) -> int:
 
 
 def rated_to(reader: LogReader, partition: int, epoch: str) -> int:
-    """The event after the last one that the newest block accounts for; 0 when that is of another epoch."""
+    """The event after the last one that the newest blocks account for; 0 when they are of another epoch."""
     first_block, blocks_end = reader.bounds(BLOCKS, partition)
-    done = 0
-    for message in reader.read(BLOCKS, partition, max(first_block, blocks_end - 1)):
-        header = header_of(message)
-        done = header.last_offset + 1 if header.src_epoch == epoch else 0
-    return done
+    headers = map(header_of, reader.read(BLOCKS, partition, max(first_block, blocks_end - LATE_BLOCKS)))
+    return max((header.last_offset + 1 for header in headers if header.src_epoch == epoch), default=0)
 
 
 def _behind(reader: LogReader, done: Mapping[Place, int], wanted: Mapping[Place, int]) -> dict[str, int]:
