@@ -62,7 +62,7 @@ def rating(settings: Settings) -> SequencedApp:
     """Prices events."""
     from stream_processors.agents.rating import install
 
-    fetch_in_batches(40, 1 << 20, {EVENTS})
+    fetch_in_batches(80, 1 << 20, {EVENTS})
     app = make_app("rating", {EVENTS}, settings, broker_max_poll_records=10_000)
     install(app, settings)
     return app

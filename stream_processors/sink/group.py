@@ -28,8 +28,7 @@ CONSUMER: dict[str, Any] = {
     "queued.max.messages.kbytes": 64 << 10,  # the prefetch, and so the memory that an outage may take
 }
 #: The group has moved on without us: what is in hand belongs to another member now. Where it does not know us at all
-#: (a broker that was killed may forget its members), the process ends, and its successor joins: a client that waited
-#: to be given partitions again was once seen to wait for ever.
+#: (a broker that was killed may forget its members), the process ends, and its successor joins.
 LOST = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -105,14 +104,20 @@ class Group:
         if error.code() not in LOST:
             raise KafkaException(error)
         log.warning("the group has moved on: %s", error.str())
-        self._revoke(None, [])
+        self._forget()
+        self.hold()
         return False
 
     def _assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        self._revoke(consumer, partitions)
+        self._forget()
+        self.hold()
         self.feeds = {(feed.topic, feed.partition): feed for feed in feeds_of(consumer, partitions)}
 
-    def _revoke(self, _: Any, __: list[TopicPartition]) -> None:
+    def _revoke(self, consumer: Any, _: list[TopicPartition]) -> None:
+        self._forget()
+        self.delivery += 1
+        consumer.unassign()  # to assign nothing would not do: the client would wait for this call, and never join again
+
+    def _forget(self) -> None:
         self.ownership += 1
         self.feeds = {}
-        self.hold()
