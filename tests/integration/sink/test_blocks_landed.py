@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from schemas.topics import ALERTS, BLOCKS
 from stream_processors.sink.halt import halt_id
 
-from .conftest import Ledger, delete_group, wait_until
+from .conftest import Ledger, delete_group, members, wait_until
 
 FAULTS = ["sink.after_plan", "sink.after_usage", "sink.before_blocks", "sink.before_commit"]
 YEAR_US = 366 * 86_400_000_000
@@ -97,6 +97,21 @@ def test_forgotten_offsets_double_nothing(quiet: Ledger) -> None:
     quiet.start_sink()
     quiet.wait_landed()
     quiet.assert_exact()
+
+
+def test_frozen_for_longer_than_its_session_it_goes_on(quiet: Ledger) -> None:
+    """Its partitions are taken away and given back to it, without a new start."""
+    process = quiet.start_sink()
+    quiet.chains[0].append(60)
+    quiet.wait_landed()
+    process.suspend()
+    wait_until(lambda: members(quiet) == 0, 60)
+    process.resume()
+    for chain in quiet.chains[:4]:
+        chain.append(40)
+    quiet.wait_landed()
+    quiet.assert_exact()
+    assert process.is_running()
 
 
 def test_a_commit_that_fell_back_doubles_nothing(quiet: Ledger) -> None:
