@@ -51,8 +51,8 @@ def send(settings: Settings, count: int, **fields: Any) -> None:
 def alerts(settings: Settings) -> list[tuple[str, int]]:
     rows = warehouse.ask(
         settings,
-        "SELECT state, threshold FROM alerts WHERE organization = {organization:String} ORDER BY alert_offset",
-        {"organization": ORGANIZATION},
+        "SELECT state, threshold FROM alerts WHERE budget_id = {budget:String} ORDER BY alert_offset",
+        {"budget": f"{ORGANIZATION}-team-week"},  # other tests have budgets over every organization
     )
     return [(row["state"], row["threshold"]) for row in rows]
 
