@@ -8,12 +8,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.settings import Settings
 from schemas.topics import ALERTS, BLOCKS, BUDGETS, BY_NAME, EVENTS, LIMITS, PERIODS, WINDOWS
-from stream_processors.logs import LogReader, header_of, topic_id
+from stream_processors.chain_head import find_head
+from stream_processors.logs import LogReader, topic_id
 
 WINDOWS_GROUP, SINK_GROUP = "tollbook-windows", "tollbook-sink"
 SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS)
 TIMEOUT_S = 10.0
-LATE_BLOCKS = 4  # behind the newest block that counts may stand some of workers that were frozen and have lost
+TAIL = 4  # blocks read first: they may be large, and few stand behind the head
 
 Place = tuple[str, int]  # topic and partition
 
@@ -56,10 +57,12 @@ def _unrated(reader: LogReader, partition: int, epoch: str) -> int:
 
 
 def rated_to(reader: LogReader, partition: int, epoch: str) -> int:
-    """The event after the last one that the newest blocks account for; 0 when they are of another epoch."""
+    """The event after the last one that the chain accounts for; 0 when it is of another epoch, or nothing is kept."""
     first_block, blocks_end = reader.bounds(BLOCKS, partition)
-    headers = map(header_of, reader.read(BLOCKS, partition, max(first_block, blocks_end - LATE_BLOCKS)))
-    return max((header.last_offset + 1 for header in headers if header.src_epoch == epoch), default=0)
+    if first_block == blocks_end:
+        return 0
+    chain, _, _ = find_head(reader, partition, TAIL)
+    return (chain.next_offset or 0) if chain.epoch == epoch else 0
 
 
 def _behind(reader: LogReader, done: Mapping[Place, int], wanted: Mapping[Place, int]) -> dict[str, int]:

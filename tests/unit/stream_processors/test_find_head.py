@@ -69,6 +69,7 @@ def test_the_head_is_the_last_accepted_block(steps: list[tuple[bool, int]], stra
     records, chain, clock = log_of(steps + [(False, 3)] * (strays if any(wins for wins, _ in steps) else 0))
     low = data.draw(st.integers(0, chain.head))
     assert find_head(Log(records, low), 0) == (chain, clock, 0)
+    assert find_head(Log(records, low), 0, data.draw(st.integers(1, 8))) == (chain, clock, 0)
 
 
 def test_a_record_that_lost_is_not_the_head_when_retention_took_all_it_extends() -> None:
