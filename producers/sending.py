@@ -15,7 +15,7 @@ from schemas.arrow import TOKEN_CLASSES
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-QUANTUM_S = 0.05  # a paced stream still goes out in small batches
+QUANTUM_S = 0.02  # a paced stream still goes out in small batches
 
 
 @dataclass
