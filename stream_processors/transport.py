@@ -320,7 +320,7 @@ def fetch_in_batches(wait_ms: int, min_bytes: int, tracked: Container[str]) -> N
     once, and asking costs next to nothing. Only a fetch of everything may wait so: what it leaves out, it holds up.
     """
 
-    class Fetching(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
+    class Fetching(aiokafka.AIOKafkaConsumer):  # type: ignore[misc] # aiokafka has no types
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs |= {
                 "fetch_max_wait_ms": wait_ms,
@@ -329,7 +329,7 @@ def fetch_in_batches(wait_ms: int, min_bytes: int, tracked: Container[str]) -> N
             }
             super().__init__(*args, **kwargs)
 
-    class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
+    class Fetcher(fetcher.Fetcher):  # type: ignore[misc] # likewise
         async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
             found = await super()._proc_fetch_request(assignment, node_id, request)
             asked = sum(len(partitions) for _, partitions in request.topics)

@@ -95,11 +95,10 @@ def _provision() -> None:
 
 
 def _make_tables() -> None:
-    from flask_migrate import upgrade
-    from superset.extensions import db
-
     import superset
+    from flask_migrate import upgrade
     from superset import appbuilder, security_manager
+    from superset.extensions import db
 
     upgrade(directory=str(Path(superset.__file__).parent / "migrations"))
     appbuilder.add_permissions(update_perms=True)
@@ -177,10 +176,9 @@ def _drop_leftovers() -> None:
 
 
 def _make_roles(declared: Params) -> None:
+    from superset import security_manager
     from superset.connectors.sqla.models import SqlaTable
     from superset.extensions import db
-
-    from superset import security_manager
 
     datasets = [each for each in db.session.query(SqlaTable) if str(each.uuid).startswith(OWN)]
     viewer = declared["viewer"]

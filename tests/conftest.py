@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from xdist.scheduler import LoadScopeScheduling
 
 from schemas.settings import Settings
@@ -114,6 +116,15 @@ def settings_of(stack: Environment) -> Settings:
     """The settings that the variables of a stack state."""
     values = {name.removeprefix("TOLLBOOK_").lower(): value for name, value in stack.items()}
     return Settings.model_validate({name: values[name] for name in Settings.model_fields if name in values})
+
+
+def group_members(kafka: str, group: str) -> int:
+    """How many members the broker counts to a consumer group; -1 while it cannot say."""
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 2})
+    try:
+        return len(admin.describe_consumer_groups([group])[group].result(10).members)
+    except (KafkaException, TimeoutError):
+        return -1  # its coordinator does not answer now
 
 
 class PartsScheduling(LoadScopeScheduling):

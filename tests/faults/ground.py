@@ -24,7 +24,7 @@ from stream_processors import warehouse
 from stream_processors.lag import committed, ends, lag
 from stream_processors.landed import wait_landed
 from stream_processors.logs import LogReader
-from tests.conftest import Environment, RunTollbook, settings_of
+from tests.conftest import Environment, RunTollbook, group_members, settings_of
 
 from .invariants import ROOT, Watched, assert_alerts, assert_amounts, instant, read_accounts, unhandled
 from .load import Record, Sending
@@ -117,11 +117,7 @@ class Ground:
 
     def members(self, name: str) -> int:
         """Of the group of a kind of worker, as the broker sees it; -1 while it cannot be asked."""
-        group = f"tollbook-{name}"
-        try:
-            return len(self.admin.describe_consumer_groups([group])[group].result(10).members)
-        except (KafkaException, TimeoutError):
-            return -1  # its coordinator does not answer now
+        return group_members(self.settings.kafka, f"tollbook-{name}")
 
     # ---- how far it is
 

@@ -228,12 +228,3 @@ def delete_group(ledger: Ledger) -> None:
         return True
 
     wait_until(deleted, 30)
-
-
-def members(ledger: Ledger) -> int:
-    """How many sinks the broker counts to the group; -1 while it cannot say."""
-    admin = AdminClient({"bootstrap.servers": ledger.settings.kafka})
-    try:
-        return len(admin.describe_consumer_groups(["tollbook-sink"])["tollbook-sink"].result(10).members)
-    except (KafkaException, TimeoutError):
-        return -1

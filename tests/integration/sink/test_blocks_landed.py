@@ -6,9 +6,11 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.topics import ALERTS, BLOCKS
+from stream_processors.lag import SINK_GROUP
 from stream_processors.sink.halt import halt_id
+from tests.conftest import group_members
 
-from .conftest import Ledger, delete_group, members, wait_until
+from .conftest import Ledger, delete_group, wait_until
 
 FAULTS = ["sink.after_plan", "sink.after_usage", "sink.before_blocks", "sink.before_commit"]
 YEAR_US = 366 * 86_400_000_000
@@ -105,7 +107,7 @@ def test_frozen_for_longer_than_its_session_it_goes_on(quiet: Ledger) -> None:
     quiet.chains[0].append(60)
     quiet.wait_landed()
     process.suspend()
-    wait_until(lambda: members(quiet) == 0, 60)
+    wait_until(lambda: group_members(quiet.settings.kafka, SINK_GROUP) == 0, 60)
     process.resume()
     for chain in quiet.chains[:4]:
         chain.append(40)
