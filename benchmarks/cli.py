@@ -119,7 +119,7 @@ RATES = (0, 1_000, 10_000, 50_000)
 
 @main.command("latency")
 @click.option("--rate", "rates", multiple=True, default=RATES, show_default=True, type=click.IntRange(0))
-@click.option("--seconds", default=20.0, show_default=True, help="At each rate.")
+@click.option("--seconds", default=40.0, show_default=True, help="At each rate.")
 @SEED
 @CPUS
 @measuring
@@ -209,7 +209,7 @@ def queries_command(folder: Path, sizes: tuple[int, ...], repeats: int) -> None:
     section = Section("queries", machine.described(), {"repeats": repeats})
     if all(section.has(rows=rows) for rows in sizes):
         return
-    left_out = (*stacks.WORKERS, "kafka", "registry", "provision", "notifier", "collector")
+    left_out = (*stacks.WORKERS, "kafka", "registry", "provision", "notifier", "collector", "console")
     with stacks.running(folder / "queries", without=left_out) as stack, warehouse.connect(stack.settings) as client:
         there = 0
         for rows in sorted(sizes):

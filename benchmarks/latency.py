@@ -6,6 +6,7 @@ alert is received from `usage.alerts`, is taken by a mail server and by a webhoo
 first returns the row (asked every ROW_POLL_S: a row may have been there so much earlier).
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks import meter
 from benchmarks.figures import percentile, rate
 from benchmarks.inboxes import inboxes
 from benchmarks.stacks import Stack, wait_until
@@ -37,8 +39,9 @@ unit = "requests"
 limit = 1
 thresholds = [100]
 """
-PROBES_PER_S = 10
-ROW_POLL_S = 0.02
+PROBES_PER_S = 5  # each raises an alert and is delivered twice: more would be most of the load
+ROW_POLL_S = 0.05
+LOAD = "traffic and probes"
 ARRIVE_S = 60.0
 PERCENTS = (50, 95, 99)
 
@@ -76,10 +79,13 @@ def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[
         for watcher in watchers:
             watcher.start()
         try:
+            processes = stack.pids() | {LOAD: os.getpid()}
+            used = meter.use(processes)
             before, began = events_appended(stack.settings), time.monotonic()
             _send(producer, probes, department, int(seconds * PROBES_PER_S), random.Random(seed))
             appended = events_appended(stack.settings) - before - len(probes.sent)
-            flowed = rate(appended, time.monotonic() - began)
+            elapsed = time.monotonic() - began
+            flowed, cpu_percent = rate(appended, elapsed), _cpu_percent(used, meter.use(processes), elapsed)
             _arrive(probes.are_there)
         finally:
             stopped.set()
@@ -89,11 +95,19 @@ def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[
         "rate": events_per_s,
         "rate_reached": round(flowed),
         "probes": len(probes.sent),
+        "cpu_percent": cpu_percent,
         **_summary("alert", probes.delays_ms(probes.alerted)),
         **_summary("mail", probes.delays_ms(probes.mailed)),
         **_summary("webhook", probes.delays_ms(probes.posted)),
         **_summary("row", probes.delays_ms(probes.queryable)),
     }
+
+
+def _cpu_percent(before: Mapping[str, meter.Use], after: Mapping[str, meter.Use], seconds: float) -> dict[str, float]:
+    """Of one core, by process; LOAD is what this process and those it started used besides the stack."""
+    used = {name: after[name].cpu_s - use.cpu_s for name, use in before.items() if name in after}
+    used[LOAD] -= sum(cpu_s for name, cpu_s in used.items() if name != LOAD)
+    return {name: round(cpu_s / seconds * 100, 1) for name, cpu_s in used.items()}
 
 
 def _keep(arrived: dict[str, float]) -> Callable[[str, float], None]:

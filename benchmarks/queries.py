@@ -17,7 +17,7 @@ from local.config import REPOSITORY
 
 ASSETS = REPOSITORY / "superset/assets"
 DAYS = 400
-CHUNK_ROWS = 2_000_000
+CHUNKROWS = 2_000_000
 LAST_30_DAYS = "{column} >= now() - INTERVAL 30 DAY"
 RANGES = {
     "No filter": LAST_30_DAYS,  # the dashboard's own filter takes its place
@@ -29,12 +29,12 @@ RANGES = {
 def fill(client: Client, there: int, rows: int) -> float:
     """Inserts into `usage` (and by its views into the rollups) what is missing of so many rows; the seconds it took."""
     began = time.monotonic()
-    for first in range(there, rows, CHUNK_ROWS):
-        client.command(_ROWS.format(first=first, count=min(CHUNK_ROWS, rows - first), days=DAYS))
+    for first in range(there, rows, CHUNKROWS):
+        client.command(ROWS.format(first=first, count=min(CHUNKROWS, rows - first), days=DAYS))
     return time.monotonic() - began
 
 
-_ROWS = """
+ROWS = """
 INSERT INTO usage
     (event_id, source, kind, occurred_at, organization, department, team, user, project, task, session, feature,
     provider, model, service_tier, status, input_tokens, output_tokens, cache_read_tokens, cost_usd, requests,

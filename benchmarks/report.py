@@ -50,6 +50,11 @@ alert is received from the topic, is taken by a mail server and by a webhook on 
 its row.
 """
 
+BUSY = """\
+CPU of each process meanwhile, in percent of one core. What makes the traffic, sends the probes, takes mail and webhooks
+and asks for the rows is on the same processors:
+"""
+
 
 def _latency(content: dict[str, Any]) -> str:
     names = [f"{what}_p{percent}_ms" for what in ("alert", "mail", "webhook", "row") for percent in (50, 95, 99)]
@@ -60,7 +65,11 @@ def _latency(content: dict[str, Any]) -> str:
         for each in results
     ]
     columns = ("events/s", "reached", "probes", "alerts", "rows", *(name.replace("_", " ") for name in names))
-    return section("Event to alert, event to row", content, LATENCY, table(columns, rows))
+    processes = dict.fromkeys(name for each in results for name in each["cpu_percent"])
+    used = [[name, *(float(each["cpu_percent"].get(name, 0)) for each in results)] for name in processes]
+    used.append(["together", *(float(sum(each["cpu_percent"].values())) for each in results)])
+    shares = table(("process", *(f"at {cell(each['rate'])}/s" for each in results)), used)
+    return section("Event to alert, event to row", content, LATENCY, table(columns, rows), f"\n{BUSY}\n{shares}")
 
 
 def _idle(content: dict[str, Any]) -> str:

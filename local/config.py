@@ -34,6 +34,7 @@ class Ports:
     clickhouse: int = 8123
     superset: int = 8088
     collector: int = 8090
+    console: int = 8091
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Config:
             "clickhouse": f"http://{HOST}:{self.ports.clickhouse}",
             "superset": f"http://{HOST}:{self.ports.superset}",
             "collector": f"http://{HOST}:{self.ports.collector}",
+            "console": f"http://{HOST}:{self.ports.console}",
         }
 
 

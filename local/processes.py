@@ -44,6 +44,7 @@ NAMES = (
     "sink",
     "notifier",
     "collector",
+    "console",
     "superset-provision",
     "superset",
 )
@@ -116,6 +117,13 @@ def process_table(config: Config, values: Mapping[str, str]) -> list[Process]:
             _module("producers.collector"),
             after=("provision",),
             ready=(f"{at['collector']}/health",),
+            environment=ours,
+        ),
+        Process(
+            "console",
+            _module("stream_processors.console"),
+            after=("provision",),
+            ready=(f"{at['console']}/health",),
             environment=ours,
         ),
         Process(

@@ -22,7 +22,7 @@ class SupersetError(Exception):
 def environment(config: Config, values: Mapping[str, str]) -> dict[str, str]:
     """Its settings. The repository's root stays off its path: the folder `superset/` would shadow the package."""
     names = [name for name in values if name.startswith("superset")]
-    return {f"TOLLBOOK_{name.upper()}": values[name] for name in (*names, "clickhouse")} | {
+    return {f"TOLLBOOK_{name.upper()}": values[name] for name in (*names, "clickhouse", "console")} | {
         "SUPERSET_CONFIG_PATH": str(SCRIPTS / "superset_config.py"),
         "SUPERSET_HOME": str(home(config)),
         "TOLLBOOK_STATE_DIR": str(config.state_dir),

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from confluent_kafka import KafkaException
 
 from notifiers.alert_topic import AlertTopic
+from notifiers.contributors import Contributors
 from notifiers.notifier import Notifier, WorkerEndedError
 from notifiers.outbox import Outbox, OutboxInUseError
 from schemas.calendar import load_calendar
@@ -25,12 +26,14 @@ def main() -> int:
     """Exit 0 after SIGTERM or SIGINT, 1 after an error that a new start may mend; the supervisor starts it again."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what fails is said once, by us
     settings = Settings()
     try:
         outbox = Outbox(settings.state_dir / "notifier", _now())
         topic = AlertTopic(settings.kafka, Registry(settings.registry), outbox.chains())
-        zone = ZoneInfo(load_calendar(settings.calendar).zone)
-        notifier = Notifier(settings.notify, zone, outbox, topic, _now, random.random)
+        zone = load_calendar(settings.calendar).zone
+        contributors = Contributors(settings, zone)
+        notifier = Notifier(settings.notify, ZoneInfo(zone), outbox, topic, _now, random.random, contributors.of)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: notifier.stop())
         _report_ready()

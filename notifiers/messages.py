@@ -11,8 +11,9 @@ import orjson
 
 from notifiers.config import SEVERITIES
 from notifiers.standing import standing
+from schemas.money import grouped
 
-Alert = dict[str, Any]  # alert.v1 with instants as text
+Alert = dict[str, Any]  # alert.v1 with instants as text, and `contributors` where they are known
 SUBJECT_CHARACTERS = 150
 SLACK_SECTION_CHARACTERS = 2_900  # Slack refuses a section above 3 000
 SLACK_SECTIONS = 45  # and a message above 50 blocks
@@ -58,7 +59,8 @@ def slack(alerts: Sequence[Alert], link: str) -> bytes:
 
 
 def webhook(alerts: Sequence[Alert], link: str) -> bytes:
-    """`type`, `timestamp` and `data` as Standard Webhooks advises; an alert has the fields of alert.v1 and `Standing`.
+    """`type`, `timestamp` and `data` as Standard Webhooks advises; an alert has the fields of alert.v1,
+    `contributors` where they are known, and `Standing`.
 
     The same alerts give the same bytes, at each attempt.
     """
@@ -81,7 +83,7 @@ def _facts(alert: Alert) -> Iterator[tuple[str, str]]:
     """What is known beyond the headline, as name and value."""
     if alert["budget_id"]:
         yield "budget", _one_line(alert["budget_id"])
-    if alert["organization"]:
+    if alert["organization"] and alert["scope_kind"] != "organization":
         yield "organization", _one_line(alert["organization"])
     yield _one_line(alert["scope_kind"]), _one_line(alert["scope"]) or "(unassigned)"
     if alert["conditions"]:
@@ -92,9 +94,12 @@ def _facts(alert: Alert) -> Iterator[tuple[str, str]]:
     found = standing(alert)
     if found is not None:
         unit = "US dollars" if alert["unit"] == "cost" else alert["unit"].replace("_", " ")
-        yield "used", f"{alert['used']} of {alert['limit']} {unit} ({found.percent} %)"
-        yield "remaining", f"{found.remaining} {unit}, {found.days_left} days left"
-        yield "at the end", f"{found.projected} {unit} at the pace so far"
+        yield "used", f"{grouped(alert['used'])} of {grouped(alert['limit'])} {unit} ({found.percent} %)"
+        yield "remaining", f"{grouped(found.remaining)} {unit}, {found.days_left} days left"
+        yield "at the end", f"{grouped(found.projected)} {unit} at the pace so far"
+    for each in alert.get("contributors", ()):
+        name = _one_line(each["scope"]) or "(unassigned)"
+        yield f"most by {each['scope_kind']}", f"{name}, {grouped(each['used'])} ({each['percent']} %)"
     yield "raised at", alert["raised_at"].replace("T", " ")
     yield "alert", alert["alert_id"]
 

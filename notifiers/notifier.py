@@ -2,20 +2,22 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from notifiers.alert_topic import AlertTopic, Received
+from notifiers.alert_topic import AlertTopic
 from notifiers.channels import sender
 from notifiers.config import Config, ConfigError, load_config
 from notifiers.deliver import STOP_S, Worker
 from notifiers.outbox import Outbox
-from notifiers.routing import decide
+from notifiers.routing import Decision, decide
 
 READ_S = 0.25
+
+Contributors = Callable[[Sequence[dict[str, Any]]], list[list[dict[str, Any]]]]
 
 log = logging.getLogger("tollbook.notifier")
 
@@ -25,7 +27,7 @@ class WorkerEndedError(Exception):
 
 
 class Notifier:
-    """`clock` tells microseconds UTC, `chance` a number in [0, 1)."""
+    """`clock` tells microseconds UTC, `chance` a number in [0, 1), `contributors` who used most, for each alert."""
 
     def __init__(
         self,
@@ -35,10 +37,11 @@ class Notifier:
         topic: AlertTopic,
         clock: Callable[[], int],
         chance: Callable[[], float],
+        contributors: Contributors,
     ) -> None:
         """Raises ConfigError when `file` (notify.toml) is wrong at the start; later a wrong one is only logged."""
         self._file, self._zone, self._outbox, self._topic = file, zone, outbox, topic
-        self._clock, self._chance = clock, chance
+        self._clock, self._chance, self._contributors = clock, chance, contributors
         self._stopping = threading.Event()
         self._workers: list[Worker] = []
         self._seen = _version(file)
@@ -63,9 +66,14 @@ class Notifier:
         received = self._topic.read(READ_S)
         now = self._clock()
         if received:
+            decided = self._decide([each.alert for each in received if each.alert is not None], now)
             with self._outbox.intake() as intake:
                 for each in received:
-                    self._take_in(intake, each, now)
+                    if each.alert is None:
+                        log.error("%s: no alert: %s; its bytes are kept", each.place, each.reason)
+                        intake.undecodable(each.place, each.value, each.reason)
+                    else:
+                        intake.alert(each.place, *next(decided), now)
                 for number in {each.partition for each in received}:
                     intake.chain(number, self._topic.chains[number])
             for worker in self._workers:
@@ -74,16 +82,19 @@ class Notifier:
         if dead:
             raise WorkerEndedError(f"the thread of channel {dead[0]} ended")
 
-    def _take_in(self, intake: Any, each: Received, now: int) -> None:
-        if each.alert is None:
-            log.error("%s: no alert: %s; its bytes are kept", each.place, each.reason)
-            intake.undecodable(each.place, each.value, each.reason)
-            return
-        unknown = set(each.alert["recipients"]).difference(self._config.channel)
-        if unknown:
-            log.error("%s: budget %s names %s: no channel has this name", self._file, each.alert["budget_id"], unknown)
-        decision = decide(each.alert, self._config, self._zone, now, self._outbox.began_at)
-        intake.alert(each.place, as_text(each.alert), decision, now)
+    def _decide(self, alerts: Sequence[dict[str, Any]], now: int) -> Iterator[tuple[dict[str, Any], Decision]]:
+        """Each alert as it is kept, and what becomes of it; those that are told say who contributed most."""
+        decisions = [decide(alert, self._config, self._zone, now, self._outbox.began_at) for alert in alerts]
+        texts = [as_text(alert) for alert in alerts]
+        told = [text for text, decision in zip(texts, decisions, strict=True) if decision.targets]
+        for text, found in zip(told, self._contributors(told), strict=True):
+            if found:
+                text["contributors"] = found
+        for alert in alerts:
+            unknown = set(alert["recipients"]).difference(self._config.channel)
+            if unknown:
+                log.error("%s: budget %s names %s: no channel has this name", self._file, alert["budget_id"], unknown)
+        return zip(texts, decisions, strict=True)
 
     def _report(self) -> None:
         for disabled in self._outbox.unreported():

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self
 
 import confluent_kafka
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -52,6 +53,18 @@ class Place(NamedTuple):
 
     partition: int
     offset: int
+
+
+class Encoded(NamedTuple):
+    """Events ready to be sent: value, key and partition of each."""
+
+    values: list[bytes]
+    keys: list[bytes]
+    partitions: npt.NDArray[np.int32]
+
+    def part(self, first: int, end: int) -> "Encoded":
+        """Those from `first` up to, not including, `end`."""
+        return Encoded(self.values[first:end], self.keys[first:end], self.partitions[first:end])
 
 
 class DeliveryError(Exception):
@@ -110,11 +123,18 @@ class Producer:
 
         Raises ValueError naming event, field, value and rule; then nothing of the batch is sent.
         """
-        values = encode_batch(batch, self._schema_id)
-        keys, partitions = keys_and_partitions(batch, self._partition_count)
+        self.emit_encoded(self.encode(batch))
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        """A batch ready to be sent, in parts if need be. Raises as `emit_batch`."""
+        return Encoded(encode_batch(batch, self._schema_id), *keys_and_partitions(batch, self._partition_count))
+
+    def emit_encoded(self, events: Encoded) -> None:
+        """Sends what `encode` made; returns when it is buffered."""
         for partition in range(self._partition_count):
-            rows = np.flatnonzero(partitions == partition).tolist()
-            self._send([{"key": keys[row], "value": values[row]} for row in rows], partition)
+            rows = np.flatnonzero(events.partitions == partition).tolist()
+            if rows:
+                self._send([{"key": events.keys[row], "value": events.values[row]} for row in rows], partition)
 
     def poll(self, timeout_s: float) -> None:
         """Waits so long at most for acknowledgements, and tells whom they concern."""

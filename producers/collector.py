@@ -6,15 +6,11 @@ the state directory, which is made at the first start, readable by its owner onl
 """
 
 import asyncio
-import hmac
 import logging
-import os
-import secrets
 import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +27,7 @@ from schemas.event import UsageEvent, explain_parts
 from schemas.money import usd_text
 from schemas.registry import RegistryAwayError
 from schemas.settings import Settings
+from schemas.tokens import is_bearer, read_token
 
 MOST_EVENTS = 1_000
 MOST_BYTES = 8 << 20
@@ -54,7 +51,7 @@ class Collector:
 
     def __init__(self, producer: Producer, guard: Guard, token: str) -> None:
         self._producer, self._guard = producer, guard
-        self._expected = f"Bearer {token}".encode()
+        self._token = token
 
     def application(self) -> web.Application:
         """Its routes."""
@@ -66,8 +63,8 @@ class Collector:
 
     @web.middleware
     async def _authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        if request.path != "/health" and not hmac.compare_digest(given, self._expected):
+        given = request.headers.get("Authorization", "")
+        if request.path != "/health" and not is_bearer(given, self._token):
             answer = _answer(401, {"error": "Authorization: Bearer TOKEN is missing or wrong"})
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
@@ -163,20 +160,6 @@ def _answer(status: int, value: dict[str, Any]) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(value), content_type=JSON)
 
 
-def read_token(folder: Path) -> str:
-    """The token in `folder`, made when there is none, mode 0600 from its first byte."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / "token"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{token}\n")
-    return token
-
-
 async def serve(app: web.Application, host: str, port: int) -> None:
     """Serves until SIGTERM or SIGINT; requests that are running are answered."""
     stopping = asyncio.Event()
@@ -208,7 +191,7 @@ def main(host: str) -> None:
             polling = threading.Thread(target=_poll, args=(producer, stopping), name="acknowledgements")
             polling.start()
             try:
-                token = read_token(settings.state_dir / "collector")
+                token = read_token(settings.state_dir / "collector/token")
                 port = urlsplit(settings.collector).port or 80
                 asyncio.run(serve(Collector(producer, guard, token).application(), host, port))
             finally:

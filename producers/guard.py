@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -25,7 +26,7 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producers.client import Failure, Place
-from producers.limit_book import ALERT, STRICTNESS, Estimate, GuardedBudget, Limit, LimitBook, Standing, Verdict
+from producers.limit_book import ALERT, STRICTNESS, Era, Estimate, GuardedBudget, Limit, LimitBook, Standing, Verdict
 from schemas.codec import avro_schema, decode, split_frame
 from schemas.money import to_pico
 from schemas.registry import Registry, RegistryAwayError
@@ -36,6 +37,7 @@ BROKER_S = 10.0
 POLL_S = 0.2
 MESSAGES = 1_000
 AVRO = "limit.v1"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = logging.getLogger("tollbook.guard")
 
@@ -170,9 +172,9 @@ class Guard:
         topic, shard, offset = message.topic(), cast("int", message.partition()), cast("int", message.offset())
         key, value = message.key() or b"", message.value()
         if topic == BUDGETS:
-            budget = budget_of(key.decode(), value)
+            eras = eras_of(key.decode(), value)
             with self._lock:
-                self._book.put_budget(key.decode(), budget)
+                self._book.put_budget(key.decode(), eras)
         elif topic == HEARTBEATS:
             self._beats[shard] = heartbeat_of(value or b"")
             self._beat(shard)
@@ -216,16 +218,34 @@ def limit_of(record: Mapping[str, Any]) -> Limit | None:
     )
 
 
-def budget_of(budget_id: str, value: bytes | None) -> GuardedBudget | None:
-    """The budget in force by a record of usage.budgets; None when it was removed, or has conditions and only alerts."""
+def eras_of(budget_id: str, value: bytes | None) -> list[Era]:
+    """When a budget is in force, and how it is then, by a record of usage.budgets; nothing when it was removed.
+
+    A version with conditions only alerts, and has no era.
+    """
     if not value:
-        return None
-    newest = orjson.loads(value)["history"][-1]
-    if newest.get("conditions"):
-        return None
-    kind, _, scope = newest["scope"].partition(":")
-    limit, action = _amount(newest["unit"], newest["limit"]), _known(newest.get("action", ALERT))
-    return GuardedBudget(budget_id, newest["organization"], kind, scope, newest["unit"], limit, action)
+        return []
+    history = orjson.loads(value)["history"]
+    ends = [entry["effective_at"] for entry in history[1:]] + [None]
+    return [
+        Era(
+            max(entry["effective_at"], _instant_us(entry.get("valid_from")) or 0),
+            min((end for end in (until, _instant_us(entry.get("valid_until"))) if end is not None), default=None),
+            _budget(budget_id, entry),
+        )
+        for entry, until in zip(history, ends, strict=True)
+        if not entry.get("conditions")
+    ]
+
+
+def _budget(budget_id: str, entry: Mapping[str, Any]) -> GuardedBudget:
+    kind, _, scope = entry["scope"].partition(":")
+    limit, action = _amount(entry["unit"], entry["limit"]), _known(entry.get("action", ALERT))
+    return GuardedBudget(budget_id, entry["organization"], kind, scope, entry["unit"], limit, action)
+
+
+def _instant_us(text: str | None) -> int | None:
+    return None if text is None else (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1)
 
 
 def heartbeat_of(value: bytes) -> Heartbeat:

@@ -4,8 +4,9 @@ What a scope will have used = what the stream has counted + what this guard has 
 yet. A call is held against every budget that covers one of its scopes; the strictest answer wins.
 """
 
+import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,6 +72,14 @@ class GuardedBudget:
         )
 
 
+class Era(NamedTuple):
+    """A budget as it is from `start` to before `end` (microseconds UTC; None: until it is changed)."""
+
+    start: int
+    end: int | None
+    budget: GuardedBudget
+
+
 class Limit(NamedTuple):
     """A record of limit.v1 as a guard sees it; amounts as in `GuardedBudget`, instants in microseconds UTC."""
 
@@ -127,6 +136,8 @@ class _Cell:
         taken = used + self.reserved
         if taken < limit and taken + amount <= limit:
             return ALLOW, 0.0
+        if self.budget.action == PAUSE and self.decision == ALERT and now < self.window_end:
+            return ALLOW, 0.0  # it was resumed, and goes on to its window's end
         action = max(self.budget.action, self.decision if now < self.window_end else ALLOW, key=STRICTNESS.__getitem__)
         if action == THROTTLE:
             return THROTTLE, min(LONGEST_DELAY_S, 1.0 + (taken + amount - limit) * 100 // limit)
@@ -148,7 +159,9 @@ class LimitBook:
         self._reserve_us = int(reserve_s * SECOND_US)
         self._heard_at = dict.fromkeys(range(shards), 0)  # by shard, when it last said how far it is
         self._marks: dict[int, Mapping[int, int]] = {}  # by shard, what it has counted then
-        self._budgets: dict[str, GuardedBudget] = {}
+        self._eras: dict[str, Sequence[Era]] = {}
+        self._budgets: dict[str, GuardedBudget] = {}  # in force until `_changes_at`
+        self._changes_at: float = 0
         self._limits: dict[Key, tuple[int, Limit]] = {}  # with their shard
         self._cells: dict[Key, _Cell] = {}
         self._covering: dict[tuple[str, tuple[tuple[str, str], ...]], list[_Cell]] = {}
@@ -158,13 +171,24 @@ class LimitBook:
 
     # ---- what the topics say
 
-    def put_budget(self, budget_id: str, budget: GuardedBudget | None) -> None:
-        """A budget is new, changed or (None) gone; reservations stay with the scopes that they were made for."""
+    def put_budget(self, budget_id: str, eras: Sequence[Era]) -> None:
+        """A budget is new, changed or (no era) gone; reservations stay with the scopes that they were made for."""
+        self._eras.pop(budget_id, None)
+        if eras:
+            self._eras[budget_id] = eras
+        self._changes_at = 0
+
+    def _put_in_force(self, now: int) -> None:
+        """Takes the budgets as they are now, until the next date on which one of them changes."""
+        eras = [era for eras in self._eras.values() for era in eras]
+        dates = [date for era in eras for date in (era.start, era.end) if date is not None and date > now]
+        self._changes_at = min(dates, default=math.inf)
+        self._budgets = {
+            era.budget.id: era.budget for era in eras if era.start <= now and (era.end is None or now < era.end)
+        }
         self._covering.clear()
-        self._budgets.pop(budget_id, None)
-        if budget is not None:
-            self._budgets[budget_id] = budget
-        for key in [key for key in self._cells if key[0] == budget_id]:
+        for key in list(self._cells):
+            budget = self._budgets.get(key[0])
             if budget is not None and budget.covers(*key[1:]):
                 self._cells[key].budget = budget
             else:
@@ -202,6 +226,8 @@ class LimitBook:
 
         `continues`: it belongs to a task that has begun, which block_new lets finish.
         """
+        if now >= self._changes_at:
+            self._put_in_force(now)
         self._expire(now)
         staleness_s = self.staleness_s(now)
         unsure = self._fail_closed and staleness_s > self._stale_after_s
@@ -221,6 +247,8 @@ class LimitBook:
 
     def standings(self, organization: str, scope_kind: str, scope: str, now: int) -> list[Standing]:
         """What a scope has used of each budget that covers it; nothing is reserved."""
+        if now >= self._changes_at:
+            self._put_in_force(now)
         cells = (
             self._cell(budget, (budget.id, organization, scope_kind, scope))
             for budget in self._budgets.values()

@@ -5,12 +5,14 @@ Same fields, names and defaults as `avro/usage_event.v1.avsc`. An event that bre
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.arrow import TOKEN_CLASSES
+from schemas.instant import Instant
 
 MAX_COUNT = 10**9  # tokens a class, units a kind: beyond this it is a mistake, not a use
 MAX_ID = 128
@@ -20,8 +22,7 @@ MAX_INT64 = 2**63 - 1
 PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("cache_read_tokens", "cache_write_tokens"), "input_tokens"),
     (("cache_write_1h_tokens",), "cache_write_tokens"),
-    (("input_audio_tokens",), "input_tokens"),
-    (("input_image_tokens",), "input_tokens"),
+    (("input_audio_tokens", "input_image_tokens"), "input_tokens"),
     (("reasoning_tokens",), "output_tokens"),
     (("output_audio_tokens",), "output_tokens"),
 )
@@ -103,7 +104,7 @@ class UsageEvent(_Record):
     source: Id
     revision: Millis = 0
     kind: Literal["usage", "provisional", "final", "adjustment"] = "usage"
-    occurred_at: AwareDatetime
+    occurred_at: Instant
     corrects: Annotated[str, Field(max_length=MAX_ID)] = ""
     adjustment_type: Literal["", AdjustmentType] = ""
     amount_pico: Annotated[int, Field(ge=-MAX_INT64, le=MAX_INT64)] | None = None
@@ -226,5 +227,10 @@ def _explain_rule(message: str) -> str:
 def _explain_one(location: tuple[int | str, ...], value: object, rule: str) -> str:
     if not location:  # a rule between fields names them itself
         return _explain_rule(rule)
-    shown = "(missing)" if rule == "Field required" else repr(value)[:100]
-    return f"{'.'.join(map(str, location))} = {shown}: {rule}"
+    shown = "(missing)" if rule == "Field required" else _shown(value)
+    return f"{'.'.join(map(str, location))} = {shown}: {_explain_rule(rule)}"
+
+
+def _shown(value: object) -> str:
+    """As a person wrote it."""
+    return str(value) if isinstance(value, (Decimal, date)) else repr(value)[:100]

@@ -32,3 +32,8 @@ def usd_text(pico: int) -> str:
     text = f"{to_usd(pico):f}"
     whole, _, decimals = text.partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def grouped(amount: str) -> str:
+    """A decimal amount as people read it, dollars or a count: `1,234,567.50`."""
+    return f"{Decimal(amount):,f}"

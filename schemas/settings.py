@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     clickhouse_password: SecretStr = SecretStr("")
     superset: str = "http://127.0.0.1:8088"
     collector: str = "http://127.0.0.1:8090"
+    console: str = "http://127.0.0.1:8091"
     calendar: Path = Path("calendar.toml")
     notify: Path = Path("notify.toml")
     partitions: int = 4

@@ -87,9 +87,14 @@ def _parsed(text: str) -> Any:
 
 
 def append_alert(kafka: str, registry: Registry, record: dict[str, Any]) -> None:
-    """Appends an alert beside the chains; returns when the broker has it.
+    """Appends one alert as `append_alerts` does."""
+    append_alerts(kafka, registry, [record])
 
-    Raises KafkaException or RegistryAwayError when it cannot be sent.
+
+def append_alerts(kafka: str, registry: Registry, records: Iterable[dict[str, Any]]) -> None:
+    """Appends alerts beside the chains; returns when the broker has them.
+
+    Raises KafkaException or RegistryAwayError when they cannot be sent.
     """
     failures: list[KafkaError] = []
 
@@ -97,9 +102,11 @@ def append_alert(kafka: str, registry: Registry, record: dict[str, Any]) -> None
         if error is not None:
             failures.append(error)
 
-    value = encode(record, "alert.v1", registry.schema_id(ALERTS))
+    schema_id = registry.schema_id(ALERTS)
     producer = Producer({"bootstrap.servers": kafka, "acks": "all", "partitioner": "murmur2_random"})
-    producer.produce(ALERTS, value, record["alert_id"], on_delivery=delivered)
+    for record in records:
+        producer.produce(ALERTS, encode(record, "alert.v1", schema_id), record["alert_id"], on_delivery=delivered)
+        producer.poll(0)
     if producer.flush(DELIVER_S):
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{ALERTS}: no acknowledgement in {DELIVER_S} s"))
     if failures:

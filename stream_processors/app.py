@@ -17,7 +17,7 @@ import pyarrow
 
 from schemas.settings import Settings
 from schemas.topics import BLOCKS, EVENTS, PARTIALS
-from stream_processors import logs
+from stream_processors import connections, logs
 from stream_processors.budget_log import BudgetFollower
 from stream_processors.transport import SequencedApp, SequencedTransport, fetch_in_batches
 
@@ -105,6 +105,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("tollbook").setLevel(logging.INFO)
     mode.loop.use("uvloop")
+    connections.use()
     pyarrow.set_cpu_count(1)  # its thread pool costs more than it saves at our batch sizes
     pyarrow.set_io_thread_count(1)
     gc.freeze()

@@ -9,7 +9,8 @@ import orjson
 from confluent_kafka import KafkaException, Message
 
 from schemas.topics import BUDGETS
-from stream_processors.core.budget_forms import History, from_record, to_record
+from stream_processors.core.budget_forms import from_record, to_record
+from stream_processors.core.budget_history import History, budgets_in_force
 from stream_processors.core.budgets import Budget
 from stream_processors.core.selection import Track
 from stream_processors.logs import LogReader, append_records
@@ -17,12 +18,6 @@ from stream_processors.logs import LogReader, append_records
 FOLLOW_S = 0.5
 
 log = logging.getLogger("tollbook.budget_log")
-
-
-def fold_budget_record(key: bytes, value: bytes | None) -> Budget | None:
-    """The budget in force by a record of the topic, None when it was removed. ValueError names what is wrong."""
-    history = history_of(key, value)
-    return history[-1].budget if history else None
 
 
 def history_of(key: bytes, value: bytes | None) -> History:
@@ -58,26 +53,37 @@ def write_histories(kafka: str, histories: Mapping[str, History]) -> None:
 class BudgetFollower:
     """The budgets in force, loaded whole at start and followed live by a thread; a change needs no restart.
 
-    `version` grows with every change. A record that is no budget is logged and leaves its predecessor in force.
+    `version` grows with every change, also when a date passes on which a budget changes. A record that is no budget is
+    logged and leaves its predecessor in force.
     """
 
     def __init__(self, kafka: str) -> None:
         self._kafka = kafka
-        self._held: dict[str, Budget] = {}
+        self._held: dict[str, History] = {}
         self._next = 0
         self.version = 0
+        #: Every history in the order of ids, and (microseconds UTC) the instant as of which they are looked at.
+        self.state: tuple[tuple[History, ...], int] = ((), 0)
         self._catch_up()
+        self._look()
         threading.Thread(target=self._follow, name="budgets-follower", daemon=True).start()
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """In the order of their ids."""
-        return tuple(budget for _, budget in sorted(self._held.items()))
+        """Those in force, in the order of their ids."""
+        return budgets_in_force(*self.state)
 
     @property
     def tracks(self) -> tuple[Track, ...]:
         """The windows that exist for the sake of budgets in force, each once."""
-        return tuple(sorted({budget.track for budget in self._held.values() if budget.track is not None}, key=repr))
+        return tuple(sorted({budget.track for budget in self.budgets if budget.track is not None}, key=repr))
+
+    def _look(self) -> None:
+        """Puts in force what was read, and what a date that has passed puts in force."""
+        state = (tuple(history for _, history in sorted(self._held.items())), time.time_ns() // 1000)
+        if state[0] != self.state[0] or budgets_in_force(*state) != self.budgets:
+            self.state = state
+            self.version += 1
 
     def _catch_up(self) -> None:
         with LogReader(self._kafka) as reader:
@@ -89,21 +95,19 @@ class BudgetFollower:
     def _take(self, message: Message) -> None:
         key = message.key() or b""
         try:
-            budget = fold_budget_record(key, message.value())
+            history = history_of(key, message.value())
         except ValueError:
             log.exception("%s: the record at %s is no budget", BUDGETS, message.offset())
             return
-        held = dict(self._held)
-        held.pop(key.decode(), None)
-        if budget is not None:
-            held[budget.id] = budget
-        self._held = held
-        self.version += 1
+        self._held.pop(key.decode(), None)
+        if history:
+            self._held[key.decode()] = history
 
     def _follow(self) -> None:
         while True:
             time.sleep(FOLLOW_S)
             try:
                 self._catch_up()
+                self._look()
             except KafkaException as error:
                 log.warning("%s: %s; trying again", BUDGETS, error)

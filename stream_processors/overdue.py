@@ -39,7 +39,7 @@ def report_overdue(settings: Settings) -> None:
     """Appends the alerts that are due and not in the log yet; what cannot be asked now is asked the next time."""
     registry = Registry(settings.registry)
     try:
-        due = overdue_alerts(list(_behind(settings)), _retentions(settings), time.time_ns() // 1000)
+        due = overdue_alerts(list(readers_behind(settings)), _retentions(settings), time.time_ns() // 1000)
         if due:
             said = {record["alert_id"] for record in read_alerts(settings, follow=False)}
             for alert in due:
@@ -69,7 +69,8 @@ def overdue_alerts(readers: list[Reader], retentions: Mapping[str, int], now_us:
     return alerts
 
 
-def _behind(settings: Settings) -> Iterator[Reader]:
+def readers_behind(settings: Settings) -> Iterator[Reader]:
+    """Each stage and partition with something unread. Raises KafkaException."""
     with LogReader(settings.kafka) as reader:
         of_sink = ends(reader, settings, SINK_TOPICS)
         of_windows = ends(reader, settings, (BLOCKS, PARTIALS))

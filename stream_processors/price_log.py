@@ -1,17 +1,17 @@
-"""`usage.prices`: one record a price override, its whole dated history."""
+"""`usage.prices`: one record a price or currency of one's own, its whole dated history."""
 
 from collections.abc import Mapping
 
 from schemas.topics import PRICES
 from stream_processors import versioned_log
-from stream_processors.core.overrides import conflicts
 from stream_processors.core.price_book import PriceBook
-from stream_processors.core.price_history import History, latest_version, overrides_at
+from stream_processors.core.price_file import conflicts
+from stream_processors.core.price_history import History, entries_at, latest_version
 from stream_processors.versioned_log import Follower
 
 
 def read_histories(kafka: str) -> dict[str, History]:
-    """Every price override that the topic holds, by id; KafkaException when the broker is away."""
+    """Every price and currency that the topic holds, by id; KafkaException when the broker is away."""
     return versioned_log.read_histories(kafka, PRICES, History)
 
 
@@ -23,7 +23,7 @@ def follow_prices(kafka: str) -> Follower[History, PriceBook]:
 def book_of(histories: Mapping[str, History], version: int | None = None) -> PriceBook:
     """The price book of a version of the overrides, by default the newest. ValueError when they contradict."""
     number = latest_version(histories) if version is None else version
-    overrides = overrides_at(histories, number)
-    for conflict in conflicts(overrides):
+    entries = entries_at(histories, number)
+    for conflict in conflicts(entries):
         raise ValueError(conflict)
-    return PriceBook.compiled(overrides, number)
+    return PriceBook.compiled(entries, number)

@@ -16,7 +16,7 @@ import fastavro
 
 from schemas.arrow import TOKEN_CLASSES
 from schemas.codec import avro_text, decode, split_frame
-from stream_processors.reference_prices import TIERS, Overrides, price_pico
+from stream_processors.reference_prices import TIERS, Overrides, price_pico, tokens_fit
 
 MAX_RECORD_BYTES = 1_000_000
 MAX_TOKENS = 10**9
@@ -66,6 +66,8 @@ PARTS = (
 )
 
 Event = Mapping[str, Any]
+#: What the directory fills in.
+FILLED = ("business_unit", "cost_center", "department", "team")
 #: By organization and user: (since when, in microseconds; an entry of `usage.directory`), oldest first.
 People = Mapping[tuple[str, str], list[tuple[int, Mapping[str, str]]]]
 
@@ -135,6 +137,8 @@ class Partition:
             return Verdict(values, repeat, doubtful)
         if event["adjustment_type"] in ("re-rating", "pricing", "unpricing"):
             self._reprice(event, values)
+        if event["adjustment_type"] == "reinstatement" and event["tags"].get("reassigned") == "in":
+            self._move(event)
         if event["kind"] in ("provisional", "final") or event["revision"]:
             content = hashlib.blake2b(split_frame(value)[1], digest_size=16).digest()
             return self._revise(event, values, content, booked_us)
@@ -148,6 +152,13 @@ class Partition:
         added = {"cost_pico": values["cost_pico"] + (held.values["cost_pico"] or 0)}
         added["unpriced_requests"] = values["unpriced_requests"] + held.values["unpriced_requests"]
         held.values = {**held.values, **added}
+
+    def _move(self, event: Event) -> None:
+        """What is booked for a statement counts in another department, so the next revision finds it there."""
+        held = self._held.get((event["source"], event["corrects"]))
+        keys = {name: event[name] for name in KEYS}
+        if held is not None and all(keys[name] == held.keys[name] for name in KEYS if name not in FILLED):
+            held.keys = keys
 
     def _revise(self, event: Event, values: dict[str, Any], content: bytes, booked_us: int) -> Verdict:
         """A revision books the difference to what is booked; a pair of rows when it counts under something else."""
@@ -276,6 +287,9 @@ def _check_use(event: Event) -> None:
         _require(sum(event[part] for part in parts) <= event[whole], "parts_exceed_whole", whole)
     for name, whole in (("input_parts", "input_tokens"), ("output_parts", "output_tokens")):
         _require(sum(event[name].values()) <= event[whole], "parts_exceed_whole", name)
+    files = sum(file["tokens"] for file in event["attachments"])
+    _require(files <= event["input_tokens"], "parts_exceed_whole", "attachments")
+    _require(tokens_fit(event), "parts_exceed_whole", "units")
 
 
 def _check_adjustment(event: Event) -> None:
@@ -289,6 +303,8 @@ def _check_adjustment(event: Event) -> None:
 
 def _never_negative(event: Event) -> Iterator[int]:
     yield event["revision"]
+    for name in ("latency_ms", "time_to_first_token_ms", "max_output_tokens"):
+        yield event[name] or 0
     for name in ("input_parts", "output_parts"):
         yield from event[name].values()
     for file in event["attachments"]:
@@ -312,8 +328,7 @@ def _belonging(event: Event, people: People) -> dict[str, str]:
         return {}
     entries = people.get((event["organization"], event["user"]), [])
     held = [entry for since, entry in entries if since <= event["occurred_at"]]
-    names = ("business_unit", "cost_center", "department", "team")
-    return {name: held[-1].get(name, "") for name in names if held and not event[name]}
+    return {name: held[-1].get(name, "") for name in FILLED if held and not event[name]}
 
 
 def people_of(records: Iterable[bytes], version: int) -> People:

@@ -27,7 +27,7 @@ UNIT_OF_CLASS = {name: name for name in TOKEN_CLASSES} | {"reasoning_tokens": "o
 UNIT_OF_PRICE = {definition["price_key"]: unit for unit, definition in unit_data.items()}
 
 Event = Mapping[str, Any]
-#: Records of `usage.prices`, each as of one version.
+#: Prices in `usage.prices`, each as of one version; `rates`: those of its currency, None for the US dollar.
 Overrides = Sequence[Mapping[str, Any]]
 #: (more input tokens than this, dollars for one).
 Steps = list[tuple[int, Fraction]]
@@ -38,8 +38,11 @@ def price_pico(event: Event, overrides: Overrides = ()) -> int | None:
 
     `overrides`: the prices of one's own that are to be applied, as `usage.prices` holds them.
     """
-    priced = _with_overrides(event, _listed(event), overrides)
+    known = _with_overrides(event, _listed(event), overrides)
+    priced = {unit: steps for unit, steps in known.items() if steps}
     counts, stated = _counted(event)
+    if any(not steps and (unit == "latency_ms" or counts.get(unit)) for unit, steps in known.items()):
+        return None  # in a currency without a rate then
     if "latency_ms" in priced:
         if event["latency_ms"] is None:
             return None
@@ -74,6 +77,13 @@ def _counted(event: Event) -> tuple[dict[str, int], set[str]]:
             if _is_part(part, whole) and unit_data[whole]["dimensions"]["family"] != "tokens":
                 counts[whole] = counts.get(whole, 0) + (counts[part] if whole not in stated else 0)
     return counts, stated
+
+
+def tokens_fit(event: Event) -> bool:
+    """Whether tokens that stand in `units`, as cached audio, are no more than what they are part of."""
+    counts, stated = _counted(event)
+    in_units = {name for name in stated - set(UNIT_OF_CLASS.values()) if _dimensions(name).get("family") == "tokens"}
+    return all(counts[part] <= counts[whole] for part in in_units for whole in stated if _is_part(part, whole))
 
 
 def _has_price(name: str, priced: Mapping[str, Any]) -> bool:
@@ -121,11 +131,15 @@ def _with_overrides(event: Event, listed: dict[str, Steps], overrides: Overrides
     """Each unit at the price of the most specific override that names it; discounts off the list, markups on all."""
     at = EPOCH + timedelta(microseconds=event["occurred_at"])
     near = sorted((o for o in overrides if _is_for(o, event)), key=_rank)
-    in_force = [r for o in near for r in o["range"] if _begins(r) <= at and ("to" not in r or at < _instant(r["to"]))]
     own: dict[str, Steps] = {}
-    for dated in in_force:
-        for name, price in _stated(dated).items():
-            own[UNIT_OF_CLASS.get(name, name)] = [(-1, price)]
+    in_force = []
+    for override in near:
+        for dated in _holding(override["range"], at):
+            in_force.append(dated)
+            rates = override.get("rates")
+            worth = [Fraction(1)] if rates is None else [Fraction(rate["usd"]) for rate in _holding(rates, at)]
+            for name, price in _stated(dated).items():
+                own[UNIT_OF_CLASS.get(name, name)] = [(-1, price * usd) for usd in worth]
     discounts = [Fraction(dated["discount_percent"]) for dated in in_force if "discount_percent" in dated]
     markups = [Fraction(dated["markup_percent"]) for dated in in_force if "markup_percent" in dated]
     off = 1 - discounts[-1] / 100 if discounts else Fraction(1)
@@ -164,8 +178,9 @@ def _rank(override: Mapping[str, Any]) -> list[int]:
     ]
 
 
-def _begins(dated: Mapping[str, Any]) -> datetime:
-    return _instant(dated["from"])
+def _holding(ranges: Sequence[Mapping[str, Any]], at: datetime) -> list[Mapping[str, Any]]:
+    """The one that holds then, if any."""
+    return [r for r in ranges if _instant(r["from"]) <= at and ("to" not in r or at < _instant(r["to"]))]
 
 
 @cache
@@ -180,7 +195,9 @@ def overrides_of(records: Iterable[bytes], version: int) -> Overrides:
     for _, record in sorted(newest.items()):
         said = [revision["price"] for revision in record["revisions"] if revision["version"] <= version]
         held += said[-1:]
-    return [{"range": [], **price} for price in held]
+    rates = {entry["code"]: entry.get("range", []) for entry in held if "code" in entry} | {"USD": None}
+    prices = [{"range": [], **entry} for entry in held if "service_tier" in entry]  # a tax has none
+    return [price | {"rates": rates[price.get("currency", "USD")]} for price in prices]
 
 
 @cache

@@ -33,6 +33,7 @@ log = logging.getLogger("tollbook.transport")
 
 #: Seconds to wait for agents to acknowledge what they hold when partitions move; below the rebalance time-out.
 WAIT_EMPTY_S = 12.0
+FLUSH_AGAIN_S = 0.1
 #: How long a fetch waits for something to come when the one before found nothing.
 QUIET_WAIT_MS = 250
 
@@ -124,8 +125,15 @@ class SequencedConsumer(driver.Consumer):  # type: ignore[misc]
         self._forget(revoked)
 
     async def wait_empty(self) -> None:
+        """Faust's, with the app flushing meanwhile: its own task for that ends with the order to stop."""
+        waiting = asyncio.ensure_future(super().wait_empty())
         try:
-            await asyncio.wait_for(super().wait_empty(), WAIT_EMPTY_S)
+            async with asyncio.timeout(WAIT_EMPTY_S):
+                while not waiting.done():
+                    if self._unacked_messages and not self.should_stop:
+                        await self.app.flush()
+                    await asyncio.wait({waiting}, timeout=FLUSH_AGAIN_S)
+                await waiting
         except TimeoutError:
             stop_process(f"agents still hold batches after {WAIT_EMPTY_S} s of a rebalance")
 
@@ -251,6 +259,10 @@ class Raw(faust.Codec):  # type: ignore[misc]
         return s
 
 
+async def _nothing() -> None:
+    """For an app whose agents hold nothing back."""
+
+
 class SequencedApp(faust.App):  # type: ignore[misc]
     """An app whose `tracked` topics are delivered in sequence from `start_positions`."""
 
@@ -258,6 +270,8 @@ class SequencedApp(faust.App):  # type: ignore[misc]
     start_positions: StartPositions
     #: Called whenever partitions have been assigned and found: the worker is at work.
     settled: Callable[[], None] = staticmethod(lambda: None)
+    #: Acknowledges at once what would wait for the next flush.
+    flush: Callable[[], Awaitable[None]] = staticmethod(_nothing)
     #: True from a revocation to the next assignment: Faust may declare an old recovery done in between.
     revoked = False
 

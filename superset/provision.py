@@ -49,7 +49,7 @@ def _fingerprint() -> str:
 
     files = [path for path in sorted(HERE.rglob("*")) if path.suffix in (".py", ".yaml")]
     secret = os.environ["TOLLBOOK_SUPERSET_ADMIN_PASSWORD"] + superset_config.SECRET_KEY
-    parts = [importlib.metadata.version("apache-superset"), superset_config.ZONE, secret]
+    parts = [importlib.metadata.version("apache-superset"), superset_config.ZONE, superset_config.CONSOLE, secret]
     return hashlib.sha256("\0".join(parts + [path.read_text() for path in files]).encode()).hexdigest()
 
 
@@ -88,7 +88,7 @@ def _provision() -> None:
         _make_tables()
         admin = _make_admin()
         with override_user(admin):
-            _import_assets(app.config["ZONE"])
+            _import_assets(app.config["ZONE"], app.config["CONSOLE"])
             _drop_leftovers()
         _make_roles(yaml.safe_load((HERE / "roles.yaml").read_text()))
         db.session.commit()
@@ -119,16 +119,18 @@ def _make_admin() -> Any:
     return security_manager.find_user("admin")
 
 
-def _import_assets(zone: str) -> None:
+def _import_assets(zone: str, console: str) -> None:
     from superset.commands.importers.v1.assets import ImportAssetsCommand
 
     paths = sorted(ASSETS.rglob("*.yaml"))
-    ImportAssetsCommand({path.relative_to(ASSETS).as_posix(): rendered(path, zone) for path in paths}).run()
+    ImportAssetsCommand({path.relative_to(ASSETS).as_posix(): rendered(path, zone, console) for path in paths}).run()
 
 
-def rendered(path: Path, zone: str) -> str:
-    """The text of an asset as Superset imports it: the calendar's zone put in, a chart with its query."""
-    text = path.read_text().replace("{zone}", zone)
+def rendered(path: Path, zone: str, console: str) -> str:
+    """The text of an asset as Superset imports it: the calendar's zone and the console's address put in, a chart
+    with its query.
+    """
+    text = path.read_text().replace("{zone}", zone).replace("{console}", console)
     if path.parent.name != "charts":
         return text
     chart = yaml.safe_load(text)

@@ -57,6 +57,7 @@ time.tzset()
 logging.getLogger("clickhouse_connect.driver.client").setLevel(logging.ERROR)  # it warns of each session_timezone
 
 # --- where things are
+CONSOLE = os.environ.get("TOLLBOOK_CONSOLE", "http://127.0.0.1:8091")  # as people's browsers reach it
 SECRET_KEY = os.environ["TOLLBOOK_SUPERSET_SECRET_KEY"]
 REDIS = os.environ.get("TOLLBOOK_REDIS", "")
 SQLALCHEMY_DATABASE_URI = os.environ.get(

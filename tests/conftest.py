@@ -16,13 +16,18 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
 from schemas.settings import Settings
 
+# No test judges a pace: on a machine that is busy, an example may take long.
+hypothesis_settings.register_profile("tollbook", deadline=None)
+hypothesis_settings.load_profile("tollbook")
+
 TESTS = Path(__file__).parent
 SLOWEST_FIRST = ("browser", "faults", "integration", "unit", "contract")
-PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET", "COLLECTOR")
+PORTS = ("KAFKA", "KAFKA_CONTROLLER", "REGISTRY", "CLICKHOUSE", "SUPERSET", "COLLECTOR", "CONSOLE")
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 
 Environment = dict[str, str]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import cache
 
 from notifiers import messages
 from notifiers.config import Email, read_secret
@@ -44,14 +45,13 @@ def compose(channel: Email, link: str, batch: Batch, now_s: int) -> EmailMessage
 
 
 def _connect(channel: Email) -> smtplib.SMTP:
-    context = ssl.create_default_context()
     if channel.security == "tls":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(channel.host, channel.port, timeout=channel.timeout_s, context=context)
+        server: smtplib.SMTP = smtplib.SMTP_SSL(channel.host, channel.port, timeout=channel.timeout_s, context=_trust())
     else:
         server = smtplib.SMTP(channel.host, channel.port, timeout=channel.timeout_s)
     try:
         if channel.security == "starttls":
-            server.starttls(context=context)  # SMTPNotSupportedError when it is not offered: never in the clear
+            server.starttls(context=_trust())  # SMTPNotSupportedError when it is not offered: never in the clear
         server.ehlo_or_helo_if_needed()
         if channel.password_file is not None:
             server.login(channel.user, read_secret(channel.password_file))
@@ -59,6 +59,12 @@ def _connect(channel: Email) -> smtplib.SMTP:
         server.close()
         raise
     return server
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Whom to believe. Reading the system's certificates took longer than sending a mail."""
+    return ssl.create_default_context()
 
 
 def _hand_over(server: smtplib.SMTP, channel: Email, batch: Batch, content: bytes) -> Outcome:

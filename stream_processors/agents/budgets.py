@@ -19,7 +19,7 @@ from faust.types.tuples import TP
 from schemas.alert_chain import EXTENDS
 from schemas.arrow import WINDOW_ENTRIES
 from schemas.block import from_ipc, to_ipc
-from schemas.calendar import PERIODS, Window, load_calendar
+from schemas.calendar import PERIODS, Calendar, Window, load_calendar
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -28,12 +28,14 @@ from stream_processors import append, faults
 from stream_processors.alert_log import chain_end, fold_partition
 from stream_processors.budget_log import BudgetFollower
 from stream_processors.core import int128
+from stream_processors.core.alert_subjects import Member
 from stream_processors.core.alerts import AlertBook, alert_record, limit_key, limit_record
 from stream_processors.core.budgets import Budget
+from stream_processors.core.forecasts import Forecast, forecast_record, is_early
 from stream_processors.core.merge import MARGIN_US, Place, ShardTotals
-from stream_processors.core.rollup import MESSAGE_ENTRIES, PartialHeader
+from stream_processors.core.rollup import PartialHeader
 from stream_processors.core.scopes import Ids, ScopeIndex
-from stream_processors.core.watch import Watch, amounts_in
+from stream_processors.core.watch import Watch, counted, estimates
 from stream_processors.core.windows import BASE_KIND, HOUR_US, KEEP_US, in_period, kept_until
 from stream_processors.logs import LogReader
 from stream_processors.transport import Batch, SequencedApp
@@ -42,6 +44,7 @@ log = logging.getLogger("tollbook.budgets")
 
 FLUSH_S = 1.0
 FOLLOW_S = 0.2
+FORECAST_S = 5.0
 #: How long after its end a window's alerts are remembered: longer than any stage keeps what it is made of.
 REMEMBER_US = {period: KEEP_US[BASE_KIND[period]] + 2 * MARGIN_US for period in PERIODS}
 
@@ -56,6 +59,7 @@ class Shard:
     waiting: dict[Place, list[Ids]] = field(default_factory=lambda: defaultdict(list))  # not yet evaluated
     limits: dict[tuple[str, int], Window] = field(default_factory=dict)  # (budget, scope) to be sent
     newest: dict[tuple[str, int], int] = field(default_factory=dict)  # start of the newest window sent
+    untold: set[Member] = field(default_factory=set)  # they were paused, and may have been resumed
     limit_offset: int = -1  # offset of the last record in usage.limits
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
     forgot_at: int = 0  # chain clock
@@ -74,6 +78,36 @@ class Shard:
     def clock(self) -> int:
         """The newest append time that any source partition has been counted to."""
         return max((mark.clock for mark in self.totals.watermarks.values()), default=0)
+
+    def note_limits(self, budget: Budget, window: Window, scopes: Ids) -> None:
+        """These limits are to be sent, unless a newer window's have been."""
+        for scope in scopes.tolist():
+            key = (budget.id, scope)
+            if window.start >= self.newest.get(key, -(1 << 62)):
+                self.newest[key] = window.start
+                self.limits[key] = window
+
+    def note_resumed(self, calendar: Calendar, now_us: int) -> None:
+        """Who was paused is told how the window stands that is running: the one that paused may be forgotten."""
+        for budget in self.watch.budgets:
+            window = calendar.window(budget.period, now_us)
+            if self.totals.whole(window, budget.selection.key):
+                members = [member for member in self.untold if member.budget_id == budget.id]
+                self.untold.difference_update(members)
+                kind = self.totals.index.kind_of(budget.selection.text)
+                ids = [self.totals.index.id_of(kind, member.organization, member.scope) for member in members]
+                self.note_limits(budget, window, self.watch.covered(budget, np.array(ids, np.int64)))
+
+    def forecasts(self, calendar: Calendar, now_us: int) -> list[tuple[Budget, Forecast]]:
+        """What must be said of who will exceed a limit at the pace of the window that is running."""
+        found = []
+        for budget in self.watch.budgets:
+            window, selection = calendar.window(budget.period, now_us), budget.selection.key
+            if budget.forecast and not is_early(window, now_us) and self.totals.whole(window, selection):
+                ids = self.watch.covered(budget, self.totals.scopes_in(window, selection))
+                values = self.totals.totals(window, ids, selection)
+                found += [(budget, each) for each in self.watch.forecasts(budget, window, ids, values, now_us)]
+        return found
 
     def forget(self) -> None:
         """Let go, once an hour of the chains' clock, of alerts about windows that can no longer be judged."""
@@ -109,9 +143,11 @@ class Budgets:
         for tp in tps:
             index = ScopeIndex()
             book = await asyncio.to_thread(fold_partition, self._settings, self._registry, tp.partition)
-            watch = Watch(self._follower.budgets, book, index)
+            watch = Watch(*self._follower.state, book, index)
             last = await asyncio.to_thread(_last_limit, self._settings.kafka, tp.partition)
-            self._shards[tp.partition] = Shard(ShardTotals(index), book, watch, limit_offset=last)
+            self._shards[tp.partition] = Shard(
+                ShardTotals(index), book, watch, limit_offset=last, untold=set(book.pauses)
+            )
             committed = self._app.consumer._read_offset.get(tp)
             positions[tp] = max(committed or 0, earliest.get(tp, 0))
         return positions
@@ -119,16 +155,18 @@ class Budgets:
     # ---- a turn
 
     async def turn(self, batch: Batch) -> None:
-        """Merge the messages of a batch; raise or retract what is due."""
+        """Merge the messages of a batch; raise or retract what is due behind the last one."""
         shard = self._shards[batch.partition]
+        cause = ""
         async with shard.lock:
             for record in batch.value:
                 header = PartialHeader.from_headers(record.headers)
                 touched = shard.totals.apply(header, from_ipc(record.value))
                 for place, ids in touched.items():
                     shard.waiting[place].append(ids)
-                if header.last and shard.waiting and shard.caught_up(self._settings.partitions):
-                    await self._evaluate(batch.partition, shard, header.cause_event)
+                cause = header.cause_event or cause
+            if shard.waiting and shard.caught_up(self._settings.partitions):
+                await self._evaluate(batch.partition, shard, cause)
         self._app.consumer.ack(batch)
 
     async def _evaluate(self, number: int, shard: Shard, cause: str) -> None:
@@ -146,34 +184,34 @@ class Budgets:
         for budget in shard.watch.budgets:
             selection = budget.selection.key
             for window, ids in in_periods[selection, budget.period].items():
-                if not shard.totals.whole(window, selection):
+                judge = shard.watch.judging(budget, window)
+                if judge is None or not shard.totals.whole(window, selection):
                     continue
-                watched = shard.watch.covered(budget, ids)
+                watched = shard.watch.covered(judge, ids)
                 if not len(watched):
                     continue
                 values = shard.totals.totals(window, watched, selection)
-                due += [(budget, window, *each) for each in shard.watch.due(budget, window, watched, values)]
+                due += [(judge, window, *each) for each in shard.watch.due(judge, window, watched, values)]
                 if kept_until(window) > clock:
-                    self._note_limits(shard, budget, window, watched)
+                    shard.note_limits(judge, window, watched)
         if due:
             await self._raise(number, shard, due, cause)
-
-    def _note_limits(self, shard: Shard, budget: Budget, window: Window, watched: Ids) -> None:
-        for scope in watched.tolist():
-            key = (budget.id, scope)
-            if window.start >= shard.newest.get(key, -(1 << 62)):
-                shard.newest[key] = window.start
-                shard.limits[key] = window
 
     async def _raise(self, number: int, shard: Shard, due: list[Any], cause: str) -> None:
         """Append alerts to the chain; each names the offset that the one before it will have."""
         positions, now = _positions(shard), time.time_ns() // 1000
-        records = [alert_record(change, budget, positions, cause, now) for budget, _, _, change in due]
+        records = [
+            alert_record(change, budget, positions, cause, now, shard.watch.predates(budget, window))
+            for budget, window, _, change in due
+        ]
+        await self._extend(number, shard, records)
+        for budget, window, scope, _ in due:
+            shard.watch.settled(budget, window, scope)
+
+    async def _extend(self, number: int, shard: Shard, records: list[dict[str, Any]]) -> None:
         await self._append(number, shard, records[:1], shard.book.head)
         # Behind the first, whose offset is now known, the others follow one another.
         await self._append(number, shard, records[1:], shard.book.head)
-        for budget, window, scope, _ in due:
-            shard.watch.settled(budget, window, scope)
 
     async def _append(self, number: int, shard: Shard, records: list[dict[str, Any]], head: int) -> None:
         sent = []
@@ -192,7 +230,18 @@ class Budgets:
             if not shard.book.fold(offset, head + place, record):
                 raise append.LostError(f"{ALERTS}[{number}]: the alert at {offset} does not extend the chain")
 
-    # ---- once a second
+    # ---- now and then
+
+    async def forecast(self) -> None:
+        """Say who will exceed a limit, and who will not any more."""
+        for number, shard in self._shards.items():
+            async with shard.lock:
+                if not shard.waiting and shard.caught_up(self._settings.partitions):
+                    now = time.time_ns() // 1000
+                    found, positions = shard.forecasts(self._calendar, now), _positions(shard)
+                    records = [forecast_record(each, budget, positions, now) for budget, each in found]
+                    if records:
+                        await self._extend(number, shard, records)
 
     async def follow(self) -> None:
         """Put changed budgets in force."""
@@ -204,6 +253,7 @@ class Budgets:
         """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way."""
         for number, shard in self._shards.items():
             async with shard.lock:
+                self._note_resumed(shard)
                 await self._flush_limits(number, shard)
                 await self._beat(number, shard)
                 await self._flush_windows(number, shard)
@@ -214,14 +264,20 @@ class Budgets:
         log.info("budgets in force: %s", ", ".join(budget.id for budget in self._follower.budgets) or "none")
         for number, shard in self._shards.items():
             async with shard.lock:
-                shard.watch = Watch(self._follower.budgets, shard.book, shard.totals.index)
+                shard.watch = Watch(*self._follower.state, shard.book, shard.totals.index)
                 shard.totals.keep_only({track.family for track in self._follower.tracks})
                 for selection in {budget.selection.key for budget in shard.watch.budgets}:
                     for window, ids in shard.totals.everything(selection).items():
                         shard.waiting[Place(selection, window)].append(ids)
                 if shard.caught_up(self._settings.partitions):
                     await self._evaluate(number, shard, "")
+                shard.untold.update(shard.book.pauses)
+                self._note_resumed(shard)
                 await self._flush_limits(number, shard)
+
+    def _note_resumed(self, shard: Shard) -> None:
+        if shard.untold and not shard.waiting and shard.caught_up(self._settings.partitions):
+            shard.note_resumed(self._calendar, time.time_ns() // 1000)
 
     async def _flush_limits(self, number: int, shard: Shard) -> None:
         changed, shard.limits = shard.limits, {}
@@ -230,13 +286,15 @@ class Budgets:
         futures = []
         for (budget_id, scope), window in changed.items():
             budget = budgets.get(budget_id)
-            if budget is None:
+            judge = budget and shard.watch.judging(budget, window)
+            if budget is None or judge is None:
                 continue
             index = shard.totals.index
             names = (index.organizations[scope], budget.scope_kind, index.names[scope])
-            amounts = amounts_in(budget.unit, shard.totals.totals(window, np.array([scope]), budget.selection.key))
-            [used] = int128.to_ints(*amounts)
-            record = limit_record(budget, *names, window, used, positions, now)
+            values = shard.totals.totals(window, np.array([scope]), budget.selection.key)
+            [used], [estimated] = int128.to_ints(*counted(judge, values)), estimates(judge, values)
+            paused = shard.book.paused(budget, names[0], names[2])
+            record = limit_record(judge, *names, window, used, paused, positions, now, estimated)
             value = encode(record, "limit.v1", self._limit_id)
             futures.append(await append.send(self._app, LIMITS, limit_key(budget_id, *names), value, number))
         for future in futures:
@@ -262,7 +320,7 @@ class Budgets:
         watermarks = orjson.dumps(_positions(shard))
         futures = [
             await append.send(self._app, WINDOWS, None, to_ipc(entries), number, [("watermarks", b"[]")])
-            for entries in _joined(batches)
+            for entries in batches
         ]
         empty = pa.RecordBatch.from_pylist([], schema=WINDOW_ENTRIES)
         futures.append(await append.send(self._app, WINDOWS, None, to_ipc(empty), number, [("watermarks", watermarks)]))
@@ -274,13 +332,6 @@ def _last_limit(kafka: str, number: int) -> int:
     """The offset of the last limit that was sent, by whoever had the shard before; -1 when there is none."""
     with LogReader(kafka) as reader:
         return reader.bounds(LIMITS, number)[1] - 1
-
-
-def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    if not batches:
-        return []
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return list(table.to_batches(max_chunksize=MESSAGE_ENTRIES))
 
 
 def _positions(shard: Shard) -> list[dict[str, str | int]]:
@@ -307,6 +358,10 @@ def install(app: SequencedApp, settings: Settings, follower: BudgetFollower) -> 
     @app.task
     async def flush() -> None:
         await app.repeatedly(budgets.flush, FLUSH_S)
+
+    @app.task
+    async def forecast() -> None:
+        await app.repeatedly(budgets.forecast, FORECAST_S)
 
     @app.task
     async def follow() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import faust
 import numpy as np
@@ -86,6 +87,7 @@ class Partition:
     tombstones: list[bytes] = field(default_factory=list)
     stale: list[bytes] = field(default_factory=list)  # what was in the table before it was rebuilt
     tracks: dict[str, Counted] = field(default_factory=dict)  # by family
+    sender: str = field(default_factory=lambda: uuid4().hex)
 
     def ready_tracks(self) -> list[PartitionTotals]:
         """What is complete of the tracks."""
@@ -211,7 +213,14 @@ class Rollup:
         messages = [
             (target, to_ipc(entries), header.to_bytes())
             for target, entries, header in partial_messages(
-                partition.totals, touched, since, cause, self._settings.partitions, self._index, tracks
+                partition.totals,
+                touched,
+                since,
+                cause,
+                self._settings.partitions,
+                self._index,
+                tracks,
+                partition.sender,
             )
         ]
         return [
@@ -327,6 +336,7 @@ def install(app: SequencedApp, settings: Settings, follower: BudgetFollower) -> 
     """Attach the agent, its flush and its look-out for budgets to their app."""
     app.conf.Table = MergedTable
     rollup = Rollup(app, settings, follower)
+    app.flush = rollup.flush
 
     @app.agent(app.raw_topic(BLOCKS), concurrency=1)
     async def add_up(stream: Any) -> None:

@@ -70,6 +70,11 @@ def compare_one(check: Check, table: str, item: Mapping[str, Any], sums: Any, la
     except ValueError as error:
         check.add([_difference(table, item, "unit", "a unit", str(error))])
         return
+    estimated, unpriced = parse_amount(unit, item["estimated"]), int(sums[SUMS.index("unpriced_requests")])
+    if estimated is None or (estimated and (not unpriced or estimated % unpriced)):
+        wanted = f"the fallback of a request, {unpriced} times"
+        check.add([_difference(table, item, f"estimated ({unit})", wanted, item["estimated"])])
+    expected += estimated or 0
     if parse_amount(unit, item["used"]) != expected:
         check.add([_difference(table, item, f"used ({unit})", amount_text(unit, expected), item["used"])])
     limit = parse_amount(unit, item["limit"])

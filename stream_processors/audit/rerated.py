@@ -90,10 +90,14 @@ def _last_prices(rows: Sequence[Row]) -> Iterator[Row]:
 
 def _net(rows: Sequence[Row]) -> dict[str, Any]:
     """The event that a statement comes to: counts added up, the rest as its highest revision has it."""
-    own = [row for row in rows if row["kind"] != "adjustment" and not row["src_entry"]]
+    own = [row for row in rows if (row["kind"] != "adjustment" and not row["src_entry"]) or _is_moved_here(row)]
     event = dict(max(own, key=lambda row: row["revision"]))
     units: dict[str, int] = {}
     for row in rows:
         for name, count in row["units"].items():
             units[name] = units.get(name, 0) + count
     return event | {name: sum(row[name] for row in rows) for name in TOKEN_CLASSES} | {"units": units}
+
+
+def _is_moved_here(row: Row) -> bool:
+    return (row["adjustment_type"], row["reassigned"]) == ("reinstatement", "in")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from confluent_kafka import KafkaException
 
 from schemas.calendar import load_calendar
+from schemas.money import to_pico, usd_text
 from schemas.registry import RegistryAwayError
 from schemas.settings import Settings
 from schemas.topics import PRICES
@@ -26,6 +27,7 @@ from stream_processors.audit.rollups import check_rollups, when_settled
 from stream_processors.audit.stream import check_alert_log, check_limit_log, read_upstream
 from stream_processors.audit.superset import SupersetError, datasets_from_superset
 from stream_processors.audit.windows import check_windows, read_counted
+from stream_processors.core.revisions import HOUR_US, LIFETIME_US
 from stream_processors.reference_prices import overrides_of
 from stream_processors.warehouse import connect
 
@@ -58,6 +60,8 @@ def run_audit(settings: Settings, deep: bool, kafka_error: str, tell: Tell) -> R
             ("limit_log", lambda: [_log("limit_log", check_limit_log, ledger, settings, kafka_error)]),
             ("rollups", lambda: check_rollups(ledger)),
             ("unpriced", lambda: [list_unpriced(ledger)]),
+            ("unsettled", lambda: [list_unsettled(ledger)]),
+            ("half_moved", lambda: [list_half_moved(ledger)]),
             ("datasets", lambda: [_datasets(ledger, settings)]),
         ]
 
@@ -78,10 +82,43 @@ def list_unpriced(ledger: Ledger) -> Check:
     rows = ledger.ask("unpriced")
     check = Check("unpriced", checked=sum(row["requests"] for row in rows))
     check.notes = [f"{row['provider']} {row['model']}: {row['requests']:,} requests without a price" for row in rows]
+    _cut(check, "models")
+    return check
+
+
+def list_unsettled(ledger: Ledger, hours: int = LIFETIME_US // HOUR_US) -> Check:
+    """No comparison but a statement: provisional usage whose final no longer can be booked as one; `checked` counts it.
+
+    Of events that were first booked `hours` ago: what is booked stands.
+    """
+    rows = ledger.ask("unsettled", {"hours": hours})
+    check = Check("unsettled", checked=sum(row["uses"] for row in rows))
+    check.notes = [
+        f"{row['source']}: {row['uses']:,} uses without a final within {hours} hours stand as they are, "
+        f"{usd_text(to_pico(row['cost_usd']))} US dollars"
+        for row in rows
+    ]
+    _cut(check, "sources")
+    return check
+
+
+def list_half_moved(ledger: Ledger) -> Check:
+    """No comparison but a statement: usage that counts twice, as `directory correct` was ended; `checked` counts it."""
+    rows = ledger.ask("half_moved")
+    check = Check("half_moved", checked=sum(row["uses"] for row in rows))
+    check.notes = [
+        f"{row['source']}: {row['uses']:,} uses are on their way to another department; if nothing moves them now, "
+        f"run `tollbook directory correct --from {row['since']}T00:00:00Z` again"
+        for row in rows
+    ]
+    _cut(check, "sources")
+    return check
+
+
+def _cut(check: Check, what: str) -> None:
     more = len(check.notes) - NAMED
     if more > 0:
-        check.notes[NAMED:] = [f"and {more:,} models more"]
-    return check
+        check.notes[NAMED:] = [f"and {more:,} {what} more"]
 
 
 def watermarks(

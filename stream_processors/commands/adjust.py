@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas.arrow import ROW_KEYS, TOKEN_CLASSES
 from schemas.event import ADJUSTMENT_RULES, UsageEvent, explain
+from schemas.instant import parse_instant
 from schemas.money import to_pico, usd_text
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -105,7 +106,9 @@ def enter(
     values: dict[str, Any] = {"source": SOURCE, "provider": "", "model": ""}
     values |= _taken_over(settings, corrects, source) if corrects else {}
     values |= {"organization": organization} if organization else {}
-    values |= {"occurred_at": _moment(at)} if at or not corrects else {}
+    values |= (
+        {"occurred_at": datetime.now(UTC) if at is None else parse_instant("--at", at)} if at or not corrects else {}
+    )
     values |= dict(_field(text) for text in fields)
     values |= {"kind": "adjustment", "adjustment_type": adjustment_type, "corrects": corrects}
     values |= {"reason": reason, "author": author, "amount_pico": None if amount is None else _amount(amount)}
@@ -126,18 +129,6 @@ def _taken_over(settings: Settings, corrects: str, source: str) -> dict[str, Any
     """Time and scopes under which the event counts now."""
     rows = [row for row in entries_of(settings, corrects, source) if row["event_id"] == corrects]
     return {name: rows[-1][name] for name in (*ROW_KEYS, "source")}
-
-
-def _moment(at: str | None) -> datetime:
-    if at is None:
-        return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError as error:
-        raise ValueError(f"--at = {at!r}: not a time like 2026-10-31T12:00:00Z") from error
-    if moment.tzinfo is None:
-        raise ValueError(f"--at = {at!r}: a time has a zone, as 2026-10-31T12:00:00Z or …+01:00")
-    return moment
 
 
 def _amount(text: str) -> int:

@@ -9,8 +9,10 @@ import click
 from schemas.settings import Settings
 from schemas.topics import DIRECTORY
 from stream_processors import warehouse
+from stream_processors.commands.misplaced import booked_elsewhere, booked_text
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
-from stream_processors.core.directory import Person
+from stream_processors.commands.reassign import correct
+from stream_processors.core.directory import Person, differing
 from stream_processors.core.directory_forms import History, grown, latest_version, parse_people, people_at
 from stream_processors.versioned_log import Writer, read_histories
 
@@ -41,12 +43,14 @@ def directory() -> None:
 def apply(file: Path, prune: bool, as_json: bool) -> None:
     """Put the people of FILE (CSV, or TOML when it ends in .toml) in force for all usage that is rated from now on.
 
-    FILE has the whole history of each user it names, one line an entry. Nothing is written when it has a mistake.
+    FILE has the whole history of each user it names, one line an entry. Nothing is written when it has a mistake. What
+    is booked where a user does not belong any more is told, with the command that moves it.
 
     Example: tollbook directory apply people.csv
     """
     wanted = parse_people(file.read_text(encoding="utf-8"), str(file))
-    kafka = Settings().kafka
+    settings = Settings()
+    kafka = settings.kafka
     require_kafka(kafka)
     writer = Writer(kafka, DIRECTORY)
     histories = read_histories(kafka, DIRECTORY, History)
@@ -64,12 +68,16 @@ def apply(file: Path, prune: bool, as_json: bool) -> None:
         "changed": sorted(person.key for person in changed if person.key in held),
         "removed": sorted(person.key for person in removed),
     }
+    differences = [(person, differing(held.get(person.key), person)) for person in changed]
+    told["booked"] = booked_elsewhere(settings, [(person, found) for person, found in differences if found])
     if as_json:
         print_json(told)
         return
     for what in ("added", "changed", "removed"):
         click.echo(f"{len(told[what]):,} {what}")
     click.echo(f"version {version}")
+    for line in booked_text(told["booked"]):
+        click.echo(line)
 
 
 @directory.command()
@@ -106,4 +114,5 @@ def _rows(person: Person) -> list[dict[str, Any]]:
     return [named | entry.model_dump(mode="json", by_alias=True) for entry in person.entries]
 
 
+directory.add_command(correct)
 commands: list[click.Command] = [directory]

@@ -28,11 +28,16 @@ Row = dict[str, Any]
 Stretch = tuple[Override, Range]
 
 
-def booked_before(settings: Settings, change: Change, version: int) -> dict[str, Any] | None:
-    """Rows, dollars, unpriced requests, and the command that brings them to `version`; None when it cannot be told."""
+def booked_before(
+    settings: Settings, change: Change, overrides: Sequence[Override], version: int
+) -> dict[str, Any] | None:
+    """Rows, dollars, unpriced requests, and the command that brings them to `version`; None when it cannot be told.
+
+    `overrides`: the prices that there are then.
+    """
     found: dict[tuple[str, ...], Row] = {}
     book = PriceBook.compiled()
-    stretches = change.stretches()
+    stretches = change.stretches(overrides)
     try:
         for override, dated in stretches:
             for row in _rows(settings, dated):

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from schemas.registry import RegistryAwayError
 from schemas.settings import Settings
+from stream_processors.budget_actions import RefusedError
 from stream_processors.warehouse import WarehouseError
 
 CANNOT_DECIDE = 3
@@ -35,6 +36,21 @@ def reports_failure(command: Callable[..., None]) -> Callable[..., None]:
             raise _away(f"Kafka at {Settings().kafka}: {error.args[0].str()}") from error
         except (RegistryAwayError, WarehouseError) as error:
             raise _away(str(error)) from error
+
+    return run
+
+
+def reports_refusal(command: Callable[..., None]) -> Callable[..., None]:
+    """Exit 2 for an argument that breaks a rule, naming it as the command line does."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except RefusedError as error:
+            hint = error.field.upper() if error.field in ("budget", "amount") else f"--{error.field}"
+            shown = "" if error.value is None else f"{error.value!r}: "
+            raise click.BadParameter(f"{shown}{error.rule}", param_hint=hint) from error
 
     return run
 

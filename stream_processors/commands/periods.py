@@ -11,7 +11,7 @@ from schemas.money import to_pico, usd_text
 from schemas.settings import Settings
 from schemas.topics import PERIODS
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
-from stream_processors.core.overrides import instant_us
+from stream_processors.core.dated import instant_us
 from stream_processors.core.periods import Event, Period, after
 from stream_processors.landed import event_ends
 from stream_processors.logs import append_records

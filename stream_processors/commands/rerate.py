@@ -2,25 +2,20 @@
 
 import getpass
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from schemas.money import usd_text
 from schemas.settings import Settings
+from stream_processors.commands.correcting import LEFT, chosen, left_alone, run
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
-from stream_processors.core.overrides import instant_us
 from stream_processors.core.price_history import latest_version
+from stream_processors.correct import FIELDS, Outcome
 from stream_processors.price_log import book_of, read_histories
-from stream_processors.rerate import FIELDS, NotLandedError, Outcome, Wanted, rerate_range
-from stream_processors.sink.warehouse import AwayError, RefusedError
-from stream_processors.warehouse import WarehouseError
+from stream_processors.rerate import rerating
 
 SHOWN = 20
-LAST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @click.command()
@@ -63,10 +58,7 @@ def rerate(
 
     Example: tollbook rerate --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z --where model=gpt-4o --dry-run
     """
-    start_us, end_us = _instant_us("--from", start), _instant_us("--to", end or LAST.isoformat())
-    if end_us <= start_us:
-        raise ValueError(f"--to = {end}: must be after --from = {start}")
-    where = _where(conditions)
+    usage = chosen(start, end, conditions, FIELDS)
     settings = Settings()
     require_kafka(settings.kafka)
     histories = read_histories(settings.kafka)
@@ -76,54 +68,17 @@ def rerate(
         raise ValueError(f"--price-version = {version}: there are versions 0 to {newest}")
     why = reason or f"re-rated by version {version} of the prices"
     book = book_of(histories, version)
-    wanted = Wanted(start_us, end_us, where, book, version == newest, why, author or getpass.getuser())
-    outcome = _run(settings, wanted, dry_run, timeout)
-    told = _told(outcome, wanted.book.version, dry_run)
+    correction = rerating(book, version == newest, why, author or getpass.getuser())
+    outcome = run(settings, correction, usage, dry_run, timeout)
+    told = _told(outcome, book.version, dry_run)
     if as_json:
         print_json(told)
     else:
         _print(told)
+        for line in left_alone(outcome.tally):
+            click.echo(line, err=True)
     if outcome.left and not dry_run:
-        raise ValueError("the same usage is being changed by others all the time: run it again")
-
-
-def _run(settings: Settings, wanted: Wanted, dry_run: bool, timeout: float) -> Outcome:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        done = 0
-
-        def tell(what: str, rows: int) -> None:
-            nonlocal done
-            done += rows
-            bar.update(task, description=f"{what}: {done:,} rows" if done else what)
-
-        try:
-            return rerate_range(settings, wanted, dry_run, timeout, tell)
-        except (AwayError, RefusedError, NotLandedError) as error:
-            raise WarehouseError(f"ClickHouse at {settings.clickhouse}: {error}") from error
-
-
-def _instant_us(option: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{option} = {text!r}: not a time like 2026-03-01T00:00:00Z") from error
-    if moment.tzinfo is None:
-        raise ValueError(f"{option} = {text!r}: a time has a zone, as 2026-03-01T00:00:00Z or …+01:00")
-    if not timedelta(0) <= LAST - moment <= timedelta(days=85 * 366):
-        raise ValueError(f"{option} = {text!r}: the ledger's dates are 2015-01-01 to before 2100-01-01")
-    return instant_us(moment)
-
-
-def _where(conditions: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    chosen: dict[str, tuple[str, ...]] = {}
-    for condition in conditions:
-        name, is_said, value = condition.partition("=")
-        if not is_said or name not in FIELDS:
-            raise ValueError(f"--where = {condition!r}: NAME=VALUE, with NAME one of {', '.join(FIELDS)}")
-        chosen[name] = (*chosen.get(name, ()), value)
-    return chosen
+        raise ValueError(LEFT)
 
 
 def _told(outcome: Outcome, version: str, dry_run: bool) -> dict[str, Any]:
@@ -160,12 +115,6 @@ def _print(told: dict[str, Any]) -> None:
             ],
             numbers=("entries", "difference USD"),
         )
-    for name, why in (
-        ("booked_more_than_once", "a copy was booked too; left as they are"),
-        ("not_as_a_use", "what corrections made of them is not what one use can be; left as they are"),
-    ):
-        if told[name]:
-            click.echo(f"{told[name]:,} uses: {why}", err=True)
     kinds = f"{told['re-rating']:,} re-rated, {told['pricing']:,} priced, {told['unpricing']:,} without a price now"
     click.echo(
         f"{'would book' if told['dry_run'] else 'booked'} {told['entries']:,} entries for {told['uses']:,} uses, "

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+from schemas.money import grouped
+
 COLUMNS = ("used", "limit", "", "%", "remaining", "days left", "at its end", "decision")
 NUMBERS = ("used", "limit", "%", "remaining", "days left", "at its end")
 BAR_CELLS = 10
@@ -11,14 +13,15 @@ BAR_CELLS = 10
 
 def standing_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The cells of `COLUMNS`; what is decided in a window that is over holds nobody up."""
+    estimated = "" if Decimal(row["estimated"]) == 0 else f" ({grouped(row['estimated'])} estimated)"
     return (
-        row["used"],
-        f"{row['limit']} {row['unit']}",
+        f"{grouped(row['used'])}{estimated}",
+        f"{grouped(row['limit'])} {row['unit']}",
         bar(Decimal(row["used"]), Decimal(row["limit"])),
         percent(row),
-        row["remaining"],
+        grouped(row["remaining"]),
         f"{row['seconds_left'] / 86_400:.1f}",
-        row["projected"],
+        grouped(row["projected"]),
         row["decision"] if row["current"] else "allow",
     )
 

@@ -1,17 +1,17 @@
 """`tollbook budgets top-up`: more of a budget, for the window that is running."""
 
+import getpass
 import time
 
 import click
 
-from schemas.calendar import load_calendar
+from schemas.money import grouped
 from schemas.settings import Settings
-from stream_processors.budget_log import read_histories, write_histories
-from stream_processors.commands.output import print_json, reports_failure, require_kafka
-from stream_processors.core.alerts import instant
-from stream_processors.core.budget_changes import topped_up
-from stream_processors.core.budget_forms import parse_amount, scope_text
-from stream_processors.core.budgets import EACH, Grant, amount_text
+from stream_processors import budget_actions
+from stream_processors.budget_json import topped_up_json
+from stream_processors.commands.output import print_json, reports_failure, reports_refusal, require_kafka
+from stream_processors.core.alert_subjects import instant
+from stream_processors.core.budgets import amount_text, scope_name
 
 
 @click.command("top-up")
@@ -19,37 +19,28 @@ from stream_processors.core.budgets import EACH, Grant, amount_text
 @click.argument("amount")
 @click.option("--scope", help="The member that gets it, '*' for each; needed for a budget of KIND:*.")
 @click.option("--organization", help="The organization; left out: the budget's, or each.")
+@click.option("--author", default="", help="Who answers for it; default: who runs it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_failure
-def top_up(budget_id: str, amount: str, scope: str | None, organization: str | None, as_json: bool) -> None:
+@reports_refusal
+def top_up(
+    budget_id: str, amount: str, scope: str | None, organization: str | None, author: str, as_json: bool
+) -> None:
     """Add AMOUNT to what may be used of BUDGET in the window that is running.
 
     It acts within a second: alerts that it undoes are retracted, and are raised again when they are reached again. It
-    ends with the window.
+    ends with the window. Who gave it and when is kept with the budget: `tollbook budgets show`.
 
     Example: tollbook budgets top-up user-month 10.00 --scope ada --organization acme
     """
     settings = Settings()
     require_kafka(settings.kafka)
-    history = read_histories(settings.kafka).get(budget_id)
-    if not history:
-        raise click.BadParameter(f"{budget_id!r}: no budget in force has this id", param_hint="BUDGET")
-    budget = history[-1].budget
-    try:
-        granted = parse_amount(budget.unit, amount)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="AMOUNT") from error
-    if scope is None and budget.scope == EACH:
-        raise click.BadParameter(f"{budget_id} is for {scope_text(budget)}: say whose", param_hint="--scope")
-    now = time.time_ns() // 1000
-    grant = Grant(organization or budget.organization, scope or budget.scope, granted, now)
-    window = load_calendar(settings.calendar).window(budget.period, now)
-    write_histories(settings.kafka, {budget_id: topped_up(history, grant)})
-    until = instant(window.end)
+    now, who = time.time_ns() // 1000, author or getpass.getuser()
+    done = budget_actions.top_up(settings, budget_id, amount, (organization, scope), who, now)
     if as_json:
-        stated = {"amount": amount_text(budget.unit, granted), "unit": budget.unit, "until": until}
-        print_json({"budget_id": budget_id, "organization": grant.organization, "scope": grant.scope, **stated})
-    else:
-        whose = f"{budget.scope_kind} {grant.scope} of {grant.organization}"
-        more = f"{amount_text(budget.unit, granted)} {budget.unit} more"
-        click.echo(f"{budget_id}: {more} for {whose} until {until:%Y-%m-%d %H:%M} UTC")
+        print_json(topped_up_json(done))
+        return
+    budget, grant = done.budget, done.grant
+    whose = scope_name(budget.scope_kind, grant.scope, grant.organization)
+    more = f"{grouped(amount_text(budget.unit, grant.amount))} {budget.unit} more"
+    click.echo(f"{budget_id}: {more} for {whose} until {instant(done.until):%Y-%m-%d %H:%M} UTC")

@@ -5,40 +5,41 @@ Each partition of the topic is a chain: see `schemas.alert_chain`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.alert_chain import extends_head
 from schemas.calendar import Window
+from schemas.money import grouped
+from stream_processors.core.alert_subjects import (
+    Member,
+    Position,
+    Subject,
+    instant,
+    micros,
+    scope_fields,
+    subject_of,
+    unit_name,
+)
 from stream_processors.core.budgets import (
+    ALERT,
+    FULL,
+    PAUSE,
     Budget,
     alert_id,
     amount_text,
     decision,
     reached,
+    scope_name,
     threshold_amount,
 )
+from stream_processors.core.forecasts import FORECAST, ForecastBook
 from stream_processors.core.selection import conditions_text
 
 DAY_US = 86_400_000_000
 #: Beyond any amount: totals are kept in 128 bits.
 NEVER = (1 << 127) - 1
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Position = Mapping[str, Any]  # src_epoch, src_partition, src_offset, block_offset
-
-
-class Subject(NamedTuple):
-    """What alerts are about: one budget, scope and window."""
-
-    budget_id: str
-    organization: str
-    scope_kind: str
-    scope: str
-    window_kind: str
-    window_start: int
 
 
 class Change(NamedTuple):
@@ -50,6 +51,7 @@ class Change(NamedTuple):
     threshold: int
     revision: int
     used: int
+    estimated: int = 0  # of it, for requests without a price
 
 
 @dataclass(slots=True)
@@ -58,10 +60,17 @@ class _Standing:
 
     revisions: dict[int, int] = field(default_factory=dict)  # newest revision by threshold
     raised: set[int] = field(default_factory=set)  # thresholds
+    pauses: bool = False  # whether pausing was the action when the limit was last reached
     settled_at: int = 0  # the later of the window's end and the last change
 
 
 _NOTHING = _Standing()
+_CONSEQUENCES = {
+    "": "",
+    "throttle": "; calls are delayed",
+    "block_new": "; nothing new may begin",
+    PAUSE: "; all calls are refused until it is resumed (tollbook budgets resume {})",
+}
 
 
 class AlertBook:
@@ -71,6 +80,9 @@ class AlertBook:
         """`start` is the first offset that the partition still keeps: what extends an older one comes first."""
         self.head = -1  # offset of the last accepted record
         self.counted: dict[int, int] = {}  # by source partition, the newest block that an alert has counted
+        #: By start of the window that paused it (never one that was over), when. Outlasts the window, unlike the rest.
+        self.pauses: dict[Member, dict[int, int]] = {}
+        self.forecasts = ForecastBook()
         self._start = start
         self._standings: dict[Subject, _Standing] = {}
 
@@ -92,10 +104,12 @@ class AlertBook:
             self.counted[partition] = max(self.counted.get(partition, -1), position["block_offset"])
         if record["type"] == "threshold":
             self._count(record)
+        elif record["type"] == FORECAST:
+            self.forecasts.count(record)
         return True
 
     def _count(self, record: Mapping[str, Any]) -> None:
-        standing = self._standings.setdefault(_subject(record), _Standing())
+        standing = self._standings.setdefault(subject_of(record), _Standing())
         threshold = record["threshold"]
         standing.revisions[threshold] = record["revision"]
         if record["state"] == "raised":
@@ -103,6 +117,25 @@ class AlertBook:
         else:
             standing.raised.discard(threshold)
         standing.settled_at = max(micros(record["window_end"]), micros(record["raised_at"]))
+        if threshold == FULL:
+            standing.pauses = record["action"] == PAUSE
+            self._count_pause(subject_of(record), record)
+
+    def _count_pause(self, subject: Subject, record: Mapping[str, Any]) -> None:
+        pauses = self.pauses.setdefault(Member(*subject[:4]), {})
+        if record["state"] == "raised" and record["action"] == PAUSE and not record["late"]:
+            pauses[subject.window_start] = micros(record["raised_at"])
+        else:
+            pauses.pop(subject.window_start, None)
+        if not pauses:
+            del self.pauses[Member(*subject[:4])]
+
+    def paused(self, budget: Budget, organization: str, scope: str) -> bool:
+        """Whether a window, be it over or not, has paused the scope, and nobody has resumed it since."""
+        if budget.action != PAUSE:
+            return False
+        raised = self.pauses.get(Member(budget.id, organization, budget.scope_kind, scope), {})
+        return max(raised.values(), default=-1) > budget.resumed_at(organization, scope)
 
     def due(
         self, budget: Budget, organization: str, scope_kind: str, scope: str, window: Window, used: int
@@ -120,8 +153,9 @@ class AlertBook:
         def change(state: str, threshold: int, revision: int) -> Change:
             return Change(state, subject, window.end, threshold, revision, used)
 
-        lost = sorted(standing.raised.difference(now), reverse=True)
-        won = [threshold for threshold in now if threshold not in standing.raised]
+        kept = standing.raised.intersection(now).difference(_outdated(budget, standing))
+        lost = sorted(standing.raised - kept, reverse=True)
+        won = [threshold for threshold in now if threshold not in kept]
         return [
             *(change("retracted", threshold, standing.revisions[threshold]) for threshold in lost),
             *(change("raised", threshold, standing.revisions.get(threshold, -1) + 1) for threshold in won),
@@ -132,9 +166,9 @@ class AlertBook:
     ) -> tuple[int, int]:
         """(low, high): nothing is due exactly while low <= used < high. Empty when the budget has changed under it."""
         subject = Subject(budget.id, organization, scope_kind, scope, window.kind, window.start)
-        raised = self._standings.get(subject, _NOTHING).raised
-        count = len(raised)
-        if raised != set(budget.thresholds[:count]):
+        standing = self._standings.get(subject, _NOTHING)
+        count = len(standing.raised)
+        if standing.raised != set(budget.thresholds[:count]) or _outdated(budget, standing):
             return NEVER, NEVER
         budget = budget.granted(organization, scope, window.start, window.end)
         bounds = [-NEVER, *(threshold_amount(budget.limit, each) for each in budget.thresholds), NEVER]
@@ -146,6 +180,7 @@ class AlertBook:
         Both, so that an import of old months keeps its state while it runs. Usage that arrives for a forgotten
         window would raise the first revisions again, under the same ids.
         """
+        self.forecasts.forget(before)
         self._standings = {
             subject: standing
             for subject, standing in self._standings.items()
@@ -154,30 +189,41 @@ class AlertBook:
 
 
 def alert_record(
-    change: Change, budget: Budget, positions: Iterable[Position], cause_event: str, now_us: int
+    change: Change,
+    budget: Budget,
+    positions: Iterable[Position],
+    cause_event: str,
+    now_us: int,
+    predates: bool = False,
 ) -> dict[str, Any]:
-    """A record of `alert.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC."""
+    """A record of `alert.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC.
+
+    `predates`: the window was over before there was such a budget, so that the alert is only recorded.
+    """
     subject = change.subject
     budget = budget.granted(subject.organization, subject.scope, subject.window_start, change.window_end)
     notice = budget.notice(change.threshold)
+    late = now_us >= change.window_end
     return {
         "alert_id": alert_id(*subject, change.threshold, change.revision),
         "type": "threshold",
         "state": change.state,
         "revision": change.revision,
-        **_scope_fields(subject, change.window_end),
+        **scope_fields(subject, change.window_end),
         "conditions": conditions_text(budget.conditions),
         "threshold": change.threshold,
         "used": amount_text(budget.unit, change.used),
+        "estimated": amount_text(budget.unit, change.estimated),
         "limit": amount_text(budget.unit, budget.limit),
         "unit": budget.unit,
         "severity": notice.severity,
         "recipients": list(notice.to),
-        "detail": _sentence(change, budget),
+        "action": _action(change, budget),
+        "detail": _sentence(change, budget, late),
         "cause_event": cause_event,
         "positions": [dict(position) for position in positions],
-        "late": now_us >= change.window_end,
-        "deliver": now_us < change.window_end + DAY_US,
+        "late": late,
+        "deliver": now_us < change.window_end + DAY_US and not predates,
         "raised_at": instant(now_us),
     }
 
@@ -189,20 +235,26 @@ def limit_record(
     scope: str,
     window: Window,
     used: int,
+    paused: bool,
     positions: Iterable[Position],
     now_us: int,
+    estimated: int = 0,
 ) -> dict[str, Any]:
-    """A record of `limit.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC."""
+    """A record of `limit.v1`; `used` is as counted up to `positions`, `now_us` is microseconds UTC.
+
+    `estimated`: of what is used, for requests without a price.
+    """
     subject = Subject(budget.id, organization, scope_kind, scope, window.kind, window.start)
     budget = budget.granted(organization, scope, window.start, window.end)
     return {
-        **_scope_fields(subject, window.end),
+        **scope_fields(subject, window.end),
         "conditions": conditions_text(budget.conditions),
         "unit": budget.unit,
         "used": amount_text(budget.unit, used),
+        "estimated": amount_text(budget.unit, estimated),
         "limit": amount_text(budget.unit, budget.limit),
         "remaining": amount_text(budget.unit, budget.limit - used),
-        "decision": decision(budget, used),
+        "decision": decision(budget, used, paused),
         "positions": [dict(position) for position in positions],
         "as_of": instant(now_us),
     }
@@ -213,43 +265,25 @@ def limit_key(budget_id: str, organization: str, scope_kind: str, scope: str) ->
     return orjson.dumps([budget_id, organization, scope_kind, scope])
 
 
-def instant(micros_utc: int) -> datetime:
-    """As Avro's timestamp-micros is decoded."""
-    return EPOCH + timedelta(microseconds=micros_utc)
+def _outdated(budget: Budget, standing: _Standing) -> set[int]:
+    """The alert at a limit that was reached before the budget was made to pause: it says nothing of a pause."""
+    return {FULL} if budget.action == PAUSE and FULL in standing.raised and not standing.pauses else set()
 
 
-def micros(at: datetime) -> int:
-    """Microseconds UTC of a decoded timestamp."""
-    return (at - EPOCH) // timedelta(microseconds=1)
+def _action(change: Change, budget: Budget) -> str:
+    return budget.action if change.threshold == FULL and budget.action != ALERT else ""
 
 
-def _subject(record: Mapping[str, Any]) -> Subject:
-    return Subject(
-        record["budget_id"],
-        record["organization"],
-        record["scope_kind"],
-        record["scope"],
-        record["window_kind"],
-        micros(record["window_start"]),
-    )
-
-
-def _scope_fields(subject: Subject, window_end: int) -> dict[str, Any]:
-    return {
-        **subject._asdict(),
-        "window_start": instant(subject.window_start),
-        "window_end": instant(window_end),
-    }
-
-
-def _sentence(change: Change, budget: Budget) -> str:
+def _sentence(change: Change, budget: Budget, late: bool) -> str:
     subject = change.subject
-    used, limit = amount_text(budget.unit, change.used), amount_text(budget.unit, budget.limit)
-    unit = "US dollars" if budget.unit == "cost" else budget.unit.replace("_", " ")
+    used, limit = (grouped(amount_text(budget.unit, amount)) for amount in (change.used, budget.limit))
+    unit = unit_name(budget.unit)
     verb = "reached" if change.state == "raised" else "is back under"
     only = f" where {conditions_text(budget.conditions)}" if budget.conditions else ""
-    who = f"{subject.scope_kind} {subject.scope or '(unassigned)'} of {subject.organization}{only}"
+    part = f", {grouped(amount_text(budget.unit, change.estimated))} of it estimated" if change.estimated else ""
+    who = scope_name(subject.scope_kind, subject.scope, subject.organization)
     return (
-        f"{who} {verb} {change.threshold} % of {limit} {unit} for the {subject.window_kind.replace('_', ' ')} "
-        f"from {instant(subject.window_start):%Y-%m-%d %H:%M} UTC: {used} used"
+        f"{who}{only} {verb} {change.threshold} % of {limit} {unit} for the {subject.window_kind.replace('_', ' ')} "
+        f"from {instant(subject.window_start):%Y-%m-%d %H:%M} UTC: {used} used{part}"
+        + ("" if late or change.state != "raised" else _CONSEQUENCES[_action(change, budget)].format(subject.budget_id))
     )

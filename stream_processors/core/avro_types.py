@@ -104,6 +104,8 @@ def _parse_union(branches: list[Any], path: str, named: dict[str, AvroType]) -> 
 
 def encoded_sizes(avro: AvroType, values: pa.Array) -> Sizes | int:
     """Bytes of the canonical encoding of each value (shortest integers, collections in one block)."""
+    if avro.nullable and values.null_count == len(values):  # most fields of most batches
+        return 1
     sizes = _payload_sizes(avro, values)
     if not avro.nullable:
         return sizes
@@ -116,7 +118,10 @@ def _payload_sizes(avro: AvroType, values: pa.Array) -> Sizes | int:
     if avro.kind in _FIXED_SIZE:
         return _FIXED_SIZE[avro.kind]
     if avro.kind in ("string", "bytes"):
-        lengths: Sizes = np.diff(_offsets(values)).astype(np.int64)
+        offsets = _offsets(values)
+        if offsets[0] == offsets[-1]:
+            return 1
+        lengths: Sizes = np.diff(offsets).astype(np.int64)
         return lengths + _varint_sizes(lengths)
     if avro.kind in ("int", "long"):
         numbers = values if values.null_count == 0 else values.fill_null(0)

@@ -2,45 +2,42 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Any, NamedTuple
 
-from schemas.arrow import SCOPES
-from schemas.calendar import PERIODS
-from schemas.money import to_pico
-from stream_processors.core.budgets import (
-    ACTIONS,
-    EACH,
-    SEVERITIES,
-    UNITS,
-    Budget,
-    Grant,
-    Notice,
-    amount_text,
-    severity,
-)
-from stream_processors.core.selection import CONDITION_FIELDS, Conditions
-
-DEFAULTS: Mapping[str, Any] = {
-    "organization": EACH,
-    "thresholds": [50, 75, 90, 95, 100],
-    "conditions": {},
-    "action": "alert",
-    "notify": {},
-}
-MOST_COUNT = 2**63 - 1
+from schemas.money import to_pico, usd_text
+from stream_processors.core.budget_history import Dated, History
+from stream_processors.core.budget_rules import DEFAULTS, EPOCH, is_count, is_limit, mistakes, to_instant
+from stream_processors.core.budgets import Budget, Grant, Notice, Resume, amount_text, severity
+from stream_processors.core.selection import Conditions
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
-    """A budget as it is from `effective_at` (microseconds UTC) on, until the next of its history."""
+class Fault(NamedTuple):
+    """A rule that one of several budgets breaks: which (from 0), and in `problem` all of it in words."""
 
-    effective_at: int
-    budget: Budget
+    number: int
+    field: str
+    value: Any  # None when it is missing
+    problem: str
+
+    @property
+    def rule(self) -> str:
+        """The problem without the field and its value, where it begins with them."""
+        return self.problem.removeprefix(f"{self.field} = {self.value!r}: ").removeprefix(f"{self.field}: ")
 
 
-History = tuple[Dated, ...]
+def faults_of(tables: Sequence[Mapping[str, Any]]) -> list[Fault]:
+    """Every rule that budgets break, as they are written in a file or sent as JSON."""
+    found = [(index, field, problem) for index, table in enumerate(tables) for field, problem in mistakes(table)]
+    found += _repeated(tables)
+    return [Fault(index, field, tables[index].get(field), problem) for index, field, problem in found]
+
+
+def build_budgets(tables: Iterable[Mapping[str, Any]]) -> list[Budget]:
+    """Budgets of tables that have no fault; their version is 0."""
+    return [_budget(table, version=0) for table in tables]
 
 
 def parse_budgets(text: str, path: str) -> list[Budget]:
@@ -54,12 +51,11 @@ def parse_budgets(text: str, path: str) -> list[Budget]:
         raise ValueError(f"{path}:{_line_of(text, None, 'budget')}: budget: begin each budget with [[budget]]")
     found: list[tuple[int | None, str, str]]
     found = [(None, name, f"{name}: unknown; allowed: [[budget]]") for name in document]
-    found += [(index, field, problem) for index, table in enumerate(tables) for field, problem in _mistakes(table)]
-    found += _repeated(tables)
+    found += [(fault.number, fault.field, fault.problem) for fault in faults_of(tables)]
     if found:
         located = sorted((_line_of(text, index, field), problem) for index, field, problem in found)
         raise ValueError("\n".join(f"{path}:{line}: {problem}" for line, problem in located))
-    return [_budget(table, version=0) for table in tables]
+    return build_budgets(tables)
 
 
 def to_record(history: Sequence[Dated]) -> dict[str, Any]:
@@ -77,11 +73,9 @@ def scope_text(budget: Budget) -> str:
     return f"{budget.scope_kind}:{budget.scope}"
 
 
-def _entry(dated: Dated) -> dict[str, Any]:
-    budget = dated.budget
+def to_table(budget: Budget) -> dict[str, Any]:
+    """A budget as it is written, but for its id: amounts as text, what was left out with its default."""
     return {
-        "version": budget.version,
-        "effective_at": dated.effective_at,
         "organization": budget.organization,
         "scope": scope_text(budget),
         "period": budget.period,
@@ -90,25 +84,36 @@ def _entry(dated: Dated) -> dict[str, Any]:
         "thresholds": list(budget.thresholds),
         "conditions": {name: list(values) for name, values in budget.conditions},
         "action": budget.action,
+        "forecast": budget.forecast,
         "notify": {
             str(notice.threshold): {"severity": notice.severity, "to": list(notice.to)} for notice in budget.notify
         },
-        "grants": [
-            {
-                "organization": grant.organization,
-                "scope": grant.scope,
-                "amount": amount_text(budget.unit, grant.amount),
-                "at": grant.at,
-            }
-            for grant in budget.grants
-        ],
+        **({} if budget.fallback_pico is None else {"fallback_usd": usd_text(budget.fallback_pico)}),
+        **{
+            name: instant_text(at)
+            for name, at in (("valid_from", budget.valid_from), ("valid_until", budget.valid_until))
+            if at is not None
+        },
+    }
+
+
+def _entry(dated: Dated) -> dict[str, Any]:
+    budget = dated.budget
+    return {
+        "version": budget.version,
+        "effective_at": dated.effective_at,
+        "author": dated.author,
+        "changed_at": dated.changed_at,
+        **to_table(budget),
+        "grants": [asdict(grant) | {"amount": amount_text(budget.unit, grant.amount)} for grant in budget.grants],
+        "resumes": [asdict(resume) for resume in budget.resumes],
     }
 
 
 def _dated(budget_id: str, entry: Mapping[str, Any]) -> Dated:
-    ours = ("version", "effective_at", "grants")
+    ours = ("version", "effective_at", "author", "changed_at", "grants", "resumes")
     fields = {name: value for name, value in entry.items() if name not in ours} | {"id": budget_id}
-    problems = [problem for _, problem in _mistakes(fields)]
+    problems = [problem for _, problem in mistakes(fields)]
     problems += [
         f"{name} = {entry.get(name)!r}: must be a whole number"
         for name in ("version", "effective_at")
@@ -118,15 +123,16 @@ def _dated(budget_id: str, entry: Mapping[str, Any]) -> Dated:
         raise ValueError(f"budget {budget_id}, version {entry.get('version')}: " + "; ".join(problems))
     budget = _budget(fields, entry["version"])
     grants = tuple(
-        Grant(grant["organization"], grant["scope"], parse_amount(budget.unit, grant["amount"]), grant["at"])
-        for grant in entry.get("grants", ())
+        Grant(**{**grant, "amount": parse_amount(budget.unit, grant["amount"])}) for grant in entry.get("grants", ())
     )
-    return Dated(entry["effective_at"], replace(budget, grants=grants))
+    resumes = tuple(Resume(**resume) for resume in entry.get("resumes", ()))
+    changed = entry.get("author", ""), entry.get("changed_at")
+    return Dated(entry["effective_at"], replace(budget, grants=grants, resumes=resumes), *changed)
 
 
 def parse_amount(unit: str, text: str) -> int:
     """Pico-dollars for unit cost, else a count. Raises ValueError for what is no positive amount."""
-    if not _is_limit(text) or (unit != "cost" and not _is_count(text)):
+    if not is_limit(text) or (unit != "cost" and not is_count(text)):
         raise ValueError(f"amount = {text!r}: must be positive, a whole number for any unit but cost")
     return to_pico(text) if unit == "cost" else int(text)
 
@@ -147,7 +153,16 @@ def _budget(table: Mapping[str, Any], version: int) -> Budget:
         conditions=conditions_of(fields["conditions"]),
         action=fields["action"],
         notify=_notices(fields["notify"]),
+        forecast=fields["forecast"],
+        valid_from=fields["valid_from"] and to_instant(fields["valid_from"]),
+        valid_until=fields["valid_until"] and to_instant(fields["valid_until"]),
+        fallback_pico=None if fields["fallback_usd"] is None else to_pico(str(fields["fallback_usd"])),
     )
+
+
+def instant_text(at: int) -> str:
+    """`2027-01-01T00:00:00Z`, of microseconds UTC."""
+    return (EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
 
 
 def _notices(table: Mapping[str, Mapping[str, Any]]) -> tuple[Notice, ...]:
@@ -164,122 +179,12 @@ def conditions_of(table: Mapping[str, str | Collection[str]]) -> Conditions:
     return tuple((name, tuple(sorted(values[name]))) for name in sorted(values))
 
 
-def _mistakes(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(field, problem) of every rule that a table breaks."""
-    for field in table:
-        if field not in _RULES:
-            yield field, f"{field}: unknown field; allowed: {', '.join(_RULES)}"
-    for field, (holds, rule) in _RULES.items():
-        if field not in table and field not in DEFAULTS:
-            yield field, f"{field}: missing; must be {rule}"
-        elif field in table and not holds(table[field]):
-            yield field, f"{field} = {table[field]!r}: must be {rule}"
-    yield from _disagreements(table)
-
-
-def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong between fields that are right by themselves."""
-    unit, limit = table.get("unit"), table.get("limit")
-    if unit in UNITS and unit != "cost" and _is_limit(limit) and not _is_count(limit):
-        yield "limit", f"limit = {limit!r}: must be a positive whole number up to {MOST_COUNT} for unit {unit}"
-    if table.get("conditions") and table.get("action", "alert") != "alert":
-        # Who asks whether a call may be made does not say what it will be used for.
-        yield "action", f"action = {table['action']!r}: must be alert for a budget with conditions"
-    notify, thresholds = table.get("notify", {}), table.get("thresholds", DEFAULTS["thresholds"])
-    if _is_notify(notify) and _is_thresholds(thresholds):
-        for name in notify:
-            if int(name) not in thresholds:
-                yield "notify", f"notify: {name} is none of the thresholds {', '.join(map(str, thresholds))}"
-    organization, scope = table.get("organization", EACH), table.get("scope", "")
-    kind, _, name = scope.partition(":") if isinstance(scope, str) else ("", "", "")
-    if kind == "organization" and EACH not in (name, organization) and name != organization:
-        yield "scope", f"scope = {scope!r}: organization is {organization!r}, so the budget would cover nothing"
-
-
 def _repeated(tables: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str, str]]:
     ids = [table.get("id") for table in tables]
     for index, budget_id in enumerate(ids):
         if isinstance(budget_id, str) and budget_id in ids[:index]:
             yield index, "id", f"id = {budget_id!r}: already used above; each budget needs its own"
 
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= 128
-
-
-def _is_scope(value: Any) -> bool:
-    kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return kind in SCOPES and _is_name(name)
-
-
-def _is_conditions(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        name in CONDITION_FIELDS
-        and (_is_name(wanted) or (isinstance(wanted, list) and len(wanted) > 0 and all(map(_is_name, wanted))))
-        for name, wanted in value.items()
-    )
-
-
-def _is_limit(value: Any) -> bool:
-    """Text or a whole number, so that no float ever holds money; as large as the ledger's Decimal(38, 12) holds."""
-    if type(value) not in (int, str):  # `True` is no number either
-        return False
-    text = str(value)
-    return re.fullmatch(r"[0-9]{1,26}(\.[0-9]{1,12})?", text) is not None and to_pico(text) > 0
-
-
-def _is_count(value: Any) -> bool:
-    return "." not in str(value) and int(value) <= MOST_COUNT
-
-
-def _is_thresholds(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 0
-        and all(type(each) is int and 1 <= each <= 1000 for each in value)
-        and value == sorted(set(value))
-    )
-
-
-def _is_notify(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        re.fullmatch(r"[1-9][0-9]{0,3}", name) is not None and _is_told(told) for name, told in value.items()
-    )
-
-
-def _is_told(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and len(value) > 0
-        and value.keys() <= {"severity", "to"}
-        and value.get("severity", "info") in SEVERITIES
-        and isinstance(value.get("to", []), list)
-        and all(map(_is_name, value.get("to", [])))
-    )
-
-
-_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "id": (
-        lambda value: isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) is not None,
-        "1 to 64 letters, digits, '.', '_' or '-'",
-    ),
-    "organization": (_is_name, "a name of 1 to 128 characters, or '*' for each"),
-    "scope": (_is_scope, f"KIND:NAME or KIND:*, KIND one of {', '.join(SCOPES)}"),
-    "period": (lambda value: value in PERIODS, f"one of {', '.join(PERIODS)}"),
-    "unit": (lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
-    "limit": (_is_limit, "positive, as text ('150.00', at most 12 decimals) or a whole number; never a float"),
-    "conditions": (
-        _is_conditions,
-        f"{{ FIELD = 'value' }} or {{ FIELD = ['one', 'other'] }}, FIELD one of {', '.join(CONDITION_FIELDS)}",
-    ),
-    "action": (lambda value: value in ACTIONS, f"one of {', '.join(ACTIONS)}"),
-    "notify": (
-        _is_notify,
-        "{ THRESHOLD = { severity = 'caution', to = ['CHANNEL'] } }, one of both or both, "
-        f"severity one of {', '.join(SEVERITIES)}",
-    ),
-    "thresholds": (_is_thresholds, "a list of whole percents from 1 to 1000, ascending, each once"),
-}
 
 # Strings and comments of TOML: in them, nothing begins a table or a field.
 _QUOTED = re.compile(

@@ -16,8 +16,11 @@ from stream_processors.core.selection import Conditions, Selection, Track
 from stream_processors.core.windows import BASE_KIND
 
 EACH = "*"
-#: What follows from a limit: nothing but the alerts; callers wait; callers begin nothing new.
-ACTIONS = ("alert", "throttle", "block_new")
+ALLOW, ALERT, PAUSE = "allow", "alert", "pause"
+#: What follows from a limit: nothing but the alerts; callers wait; begin nothing new; are refused until it is resumed.
+ACTIONS = (ALERT, "throttle", "block_new", PAUSE)
+#: The threshold at which the action is taken.
+FULL = 100
 UNITS = ("cost", "tokens", "requests", *TOKEN_CLASSES)
 SEVERITIES = ("info", "warning", "caution", "critical")
 
@@ -29,6 +32,17 @@ class Grant:
     organization: str  # a name, or `*`
     scope: str  # a name, or `*`
     amount: int  # as the budget's limit
+    at: int  # microseconds UTC
+    author: str = ""  # '' where nobody wrote it down
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Somebody let scopes of a budget go on that had been paused up to then."""
+
+    organization: str  # a name, or `*`
+    scope: str  # a name, or `*`
+    author: str
     at: int  # microseconds UTC
 
 
@@ -55,9 +69,14 @@ class Budget:
     thresholds: tuple[int, ...]  # percents of the limit, ascending
     version: int  # 1 when first applied; 0 as read from a file
     conditions: Conditions = ()  # count only usage that meets them all
-    action: str = "alert"  # what callers should do once the limit is reached, one of ACTIONS
+    action: str = ALERT  # what callers should do once the limit is reached, one of ACTIONS
     grants: tuple[Grant, ...] = ()
+    resumes: tuple[Resume, ...] = ()  # the newest of each organization and scope
     notify: tuple[Notice, ...] = ()  # ascending; of thresholds that are not told as usual
+    forecast: bool = False  # whether to say who will reach the limit at the pace so far
+    valid_from: int | None = None  # microseconds UTC; None: ever since
+    valid_until: int | None = None  # exclusive; None: for good
+    fallback_pico: int | None = None  # what a request without a price counts as, for unit cost; None: as nothing
 
     @property
     def selection(self) -> Selection:
@@ -69,6 +88,12 @@ class Budget:
         """The windows that exist for this budget's sake; None where those of the stream do."""
         return None if self.selection.is_standing else Track(self.selection, BASE_KIND[self.period])
 
+    def is_valid(self, at: int) -> bool:
+        """Whether the budget holds at an instant (microseconds UTC)."""
+        return (self.valid_from is None or self.valid_from <= at) and (
+            self.valid_until is None or at < self.valid_until
+        )
+
     def granted(self, organization: str, scope: str, start: int, end: int) -> "Budget":
         """The budget as it is for one scope and window: its limit and what was granted within the window."""
         more = sum(
@@ -77,6 +102,21 @@ class Budget:
             if start <= grant.at < end and grant.organization in (EACH, organization) and grant.scope in (EACH, scope)
         )
         return replace(self, limit=self.limit + more) if more else self
+
+    def resumed_at(self, organization: str, scope: str) -> int:
+        """When a scope was last resumed (microseconds UTC), -1 when it never was."""
+        return max(
+            (
+                resume.at
+                for resume in self.resumes
+                if resume.organization in (EACH, organization) and resume.scope in (EACH, scope)
+            ),
+            default=-1,
+        )
+
+    def estimated(self, unpriced_requests: int) -> int:
+        """How much of what is used is an estimate: requests without a price at the fallback."""
+        return 0 if self.fallback_pico is None else self.fallback_pico * unpriced_requests
 
     def notice(self, threshold: int) -> Notice:
         """How a threshold is told."""
@@ -111,9 +151,16 @@ def threshold_amount(limit: int, threshold: int) -> int:
     return -(-limit * threshold // 100)
 
 
-def decision(budget: Budget, used: int) -> str:
-    """What a caller should do: `allow`, or the budget's action once the limit is reached."""
-    return budget.action if used >= budget.limit else "allow"
+def decision(budget: Budget, used: int, paused: bool) -> str:
+    """What a caller should do: `allow`, or the budget's action once the limit is reached.
+
+    A pause lasts whatever is used, in later windows too; once it is resumed, its limit holds up nobody (`alert`).
+    """
+    if paused:
+        return PAUSE
+    if used < budget.limit:
+        return ALLOW
+    return ALERT if budget.action == PAUSE else budget.action
 
 
 def severity(threshold: int) -> str:
@@ -123,6 +170,12 @@ def severity(threshold: int) -> str:
     if threshold >= 90:
         return "caution"
     return "warning" if threshold >= 75 else "info"
+
+
+def scope_name(scope_kind: str, scope: str, organization: str) -> str:
+    """Whose it is, as people read it: `user ada of acme`, `organization acme`."""
+    name = f"{scope_kind} {scope or '(unassigned)'}"
+    return name if scope_kind == "organization" and organization in (EACH, scope) else f"{name} of {organization}"
 
 
 def amount_text(unit: str, amount: int) -> str:

@@ -11,9 +11,9 @@ from typing import Annotated, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from stream_processors.core.overrides import instant_us
+from stream_processors.core.dated import Form, Moment, instant_us
 from stream_processors.core.validate import of_kind
 
 #: What an entry may fill in, in the order of an event's columns.
@@ -21,12 +21,10 @@ FILLED = ("business_unit", "cost_center", "department", "team")
 Places = npt.NDArray[np.int64]
 
 
-class Entry(BaseModel):
+class Entry(Form):
     """Where a person belongs from `start` on, until the next entry."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    start: Annotated[AwareDatetime, Field(alias="from")]
+    start: Annotated[Moment, Field(alias="from")]
     business_unit: str = ""
     cost_center: str = ""
     department: str = ""
@@ -34,10 +32,8 @@ class Entry(BaseModel):
     display_name: str = ""
 
 
-class Person(BaseModel):
+class Person(Form):
     """A user id (hashed, where events hash it) of an organization, and its dated entries, oldest first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     organization: Annotated[str, Field(min_length=1, max_length=128)]
     user: Annotated[str, Field(min_length=1)]
@@ -55,6 +51,28 @@ class Person(BaseModel):
     def key(self) -> str:
         """Of its record in `usage.directory`, as of an event in `usage.events`."""
         return f"{self.organization}/{self.user}"
+
+
+Stretch = tuple[Moment, Moment | None]  # from, until (not any more; None: no end)
+
+
+def differing(before: Person | None, after: Person | None) -> list[Stretch]:
+    """When the two say something else of FILLED, oldest first."""
+    starts = sorted({entry.start for person in (before, after) if person is not None for entry in person.entries})
+    found: list[Stretch] = []
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        if _held(before, start) == _held(after, start):
+            continue
+        if found and found[-1][1] == start:
+            start = found.pop()[0]
+        found.append((start, end))
+    return found
+
+
+def _held(person: Person | None, at: Moment) -> tuple[str, ...]:
+    """What is filled in at an instant."""
+    entries = [entry for entry in (person.entries if person else ()) if entry.start <= at]
+    return tuple(getattr(entries[-1], name) if entries else "" for name in FILLED)
 
 
 class Directory:
@@ -85,6 +103,12 @@ class Directory:
         columns = dict(zip(events.schema.names, events.columns, strict=True))
         columns |= {name: self._filled(columns[name], name, entry) for name in FILLED}
         return pa.RecordBatch.from_arrays(list(columns.values()), schema=events.schema)
+
+    def says(self, events: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], dict[str, npt.NDArray[np.object_]]]:
+        """Whether it knows the person of each row, and what it has for each of FILLED at that time; '' is nothing."""
+        people = self._people(events)
+        entry = self._entries(people, events.column("occurred_at").view(pa.int64()).to_numpy())
+        return people >= 0, {name: np.append(self._names[name], "")[entry] for name in FILLED}
 
     def _people(self, events: pa.RecordBatch) -> Places:
         """The number of each row's person; -1: not in the directory."""

@@ -16,6 +16,13 @@ def split(values: Ints) -> tuple[Ints, Ints]:
     return values >> 32, values & LOW
 
 
+def times(values: Ints, factor: int) -> tuple[Ints, Ints]:
+    """Products of counts (less than 2**30) and a number less than 2**60; parts as of `split`."""
+    high, low = values * np.int64(factor >> 32), values * np.int64(factor & int(LOW))
+    carry(high, low)
+    return high, low
+
+
 def carry(high: Ints, low: Ints) -> None:
     """Bring `low` back into its range after additions, in place."""
     high += low >> 32

@@ -27,8 +27,10 @@ from genai_prices.data_snapshot import DataSnapshot
 from genai_prices.types import ModelInfo, Provider
 
 from stream_processors.core.counts import LATENCY, Counts, Mask, Numbers, counts_of, integers, is_covered, is_part
+from stream_processors.core.currencies import USD, Currency
 from stream_processors.core.list_prices import TIER_CONTEXT
 from stream_processors.core.overrides import ANY, Override
+from stream_processors.core.price_file import Entry, only
 from stream_processors.core.rate_card import SCALE, Card, Era, Offer, Rates, compile_card
 
 #: Changes whenever the same data would give another price.
@@ -52,10 +54,11 @@ class PriceBook:
     `version` names all that decides them: the list's data, the rules of this code, and which version of the overrides.
     """
 
-    def __init__(self, providers: list[Provider], version: str, overrides: Sequence[Override] = ()) -> None:
+    def __init__(self, providers: list[Provider], version: str, entries: Sequence[Entry] = ()) -> None:
         self.version = version
         self._providers = providers
-        self.overrides = overrides
+        self.overrides = overrides = only(Override, entries)
+        self._currencies = {currency.code: currency for currency in only(Currency, entries)}
         # What an override may ask for besides provider, model and tier; looked at only when one does.
         asked = {
             "organization": any(override.organization != ANY for override in overrides),
@@ -66,9 +69,12 @@ class PriceBook:
         self._forget()
 
     @classmethod
-    def compiled(cls, overrides: Sequence[Override] = (), number: int = 0) -> "PriceBook":
-        """From the installed `genai-prices` data and the overrides of a version (0: none were ever applied)."""
-        return cls(PROVIDERS, f"{_list_version()} + overrides {number}" if number else _list_version(), overrides)
+    def compiled(cls, entries: Sequence[Entry] = (), number: int = 0) -> "PriceBook":
+        """From the installed `genai-prices` data and the prices of a version (0: none were ever applied).
+
+        `entries`: free of conflicts (`price_file.conflicts`).
+        """
+        return cls(PROVIDERS, f"{_list_version()} + overrides {number}" if number else _list_version(), entries)
 
     def cards(self) -> Iterator[tuple[str, str, str, Card]]:
         """Provider, model, service tier and prices of all that the list has, overrides for one's own left out."""
@@ -99,8 +105,9 @@ class PriceBook:
     def offer(self, provider: str, model: str, tier: str, organization: str = "", tool: str = "") -> Offer:
         """What decides the price of such an event."""
         names = self.names(provider, model) if self.overrides else set()
-        matching = (each for each in self.overrides if each.matches(organization, provider, names, tool, tier))
-        return Offer(self._listed(provider, model), tier, tuple(matching))
+        matching = tuple(each for each in self.overrides if each.matches(organization, provider, names, tool, tier))
+        rates = {each.currency: self._currencies[each.currency] for each in matching if each.currency != USD}
+        return Offer(self._listed(provider, model), tier, matching, rates)
 
     def price(self, rows: pa.RecordBatch) -> tuple[Numbers, Mask]:
         """Cost in pico-dollars and whether there is one; -1 where a cost is known but exceeds int64.
@@ -202,7 +209,7 @@ def _eras_of(card: Card, at: Numbers, members: Rows) -> list[tuple[Era, Rows]]:
 def _covered(era: Era, counts: Counts, part: Rows) -> Mask:
     """Which of the rows say all that their price depends on, and count nothing that has none."""
     covered = np.ones(len(part), bool)
-    for name in era.uncovered:
+    for name in (name for name in era.uncovered if name in counts.values):
         covered &= counts.values[name][part] == 0
     for first, second, join in era.meetings:
         if first in counts.values and second in counts.values:

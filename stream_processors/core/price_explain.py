@@ -9,7 +9,8 @@ from typing import Any
 
 from schemas.arrow import TOKEN_CLASSES
 from stream_processors.core.counts import LATENCY, REQUESTS, UNITS, canonical, is_part
-from stream_processors.core.overrides import ANY, EPOCH, Override, instant_us
+from stream_processors.core.dated import EPOCH, instant_us
+from stream_processors.core.overrides import ANY, Override
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.price_rules import LIST, Price
 
@@ -117,6 +118,8 @@ def _verdict(override: Override, use: Use, names: set[str], moment: datetime, pr
     if override.at(instant_us(moment)) is None:
         return "is not in force then: " + "; ".join(dated.text() for dated in override.ranges)
     sets = [name for name, price in prices.items() if price.origin == override.id]
+    if not all(prices[name].steps for name in sets):
+        return f"has no rate of {override.currency} then: usage with {', '.join(sets)} is unpriced"
     changes = {change for price in prices.values() for change in price.changes if change.endswith(f" of {override.id}")}
     told = [f"sets {', '.join(sets)}"] if sets else []
     return "; ".join([*told, *sorted(changes)]) or "gives way to a more specific one"

@@ -1,4 +1,4 @@
-"""The dated history of overrides as `usage.prices` keeps it, and what applying a file would change."""
+"""The dated history of prices and the like as `usage.prices` keeps it, and what a file would change."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,17 +7,22 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from stream_processors.core.currencies import USD, Currency
+from stream_processors.core.dated import Dated, Some
 from stream_processors.core.overrides import Override, Range
+from stream_processors.core.price_file import Entry, subject_of
+from stream_processors.core.running_totals import CreditRange, VolumeRange
+from stream_processors.core.taxes import TaxRange
 
 
 class Revision(BaseModel):
-    """An override as version `version` of the prices has it, until the next revision of the same id."""
+    """A price, a currency or the like as version `version` of the prices has it, until the next of the same id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Annotated[int, Field(ge=1)]
     applied_at: AwareDatetime
-    price: Override  # without a range: removed
+    price: Entry  # without a range: removed
 
     def text(self) -> str:
         """`version 3 of 2026-11-25 16:00`."""
@@ -32,7 +37,7 @@ class History(BaseModel):
     id: str
     revisions: Annotated[tuple[Revision, ...], Field(min_length=1)]
 
-    def at(self, version: int) -> Override | None:
+    def at(self, version: int) -> Entry | None:
         """What it says in a version of the prices; None when it says nothing."""
         held = [revision.price for revision in self.revisions if revision.version <= version]
         return held[-1] if held and held[-1].ranges else None
@@ -46,22 +51,22 @@ def latest_version(histories: Histories) -> int:
     return max((history.revisions[-1].version for history in histories.values()), default=0)
 
 
-def overrides_at(histories: Histories, version: int) -> list[Override]:
-    """The overrides of a version, by id."""
+def entries_at(histories: Histories, version: int) -> list[Entry]:
+    """The prices, currencies, taxes and the like of a version, by id."""
     held = (history.at(version) for _, history in sorted(histories.items()))
-    return [override for override in held if override is not None]
+    return [entry for entry in held if entry is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One id, before and after; None: not there."""
 
-    old: Override | None
-    new: Override | None
+    old: Entry | None
+    new: Entry | None
 
     @property
     def id(self) -> str:
-        """Of the price that changes."""
+        """Of what changes."""
         either = self.new or self.old
         assert either is not None
         return either.id
@@ -73,20 +78,38 @@ class Change:
             return "added"
         return "removed" if self.new is None else "changed"
 
-    def stretches(self) -> list[tuple[Override, Range]]:
-        """Where another price holds than before: ranges of only one of the two, or all when the events are others."""
-        old = {} if self.old is None else {dated.model_dump_json(): dated for dated in self.old.ranges}
-        new = {} if self.new is None else {dated.model_dump_json(): dated for dated in self.new.ranges}
-        same = old.keys() & new.keys() if self.old and self.new and self.old.selectors == self.new.selectors else set()
-        gone = [(self.old, dated) for text, dated in old.items() if text not in same and self.old is not None]
-        come = [(self.new, dated) for text, dated in new.items() if text not in same and self.new is not None]
-        return [*gone, *come]
+    def stretches(self, overrides: Iterable[Override]) -> list[tuple[Override, Range]]:
+        """Where another price holds than before; when a rate changes, of those `overrides` that are in its currency.
+
+        Of a tax and the like none: they are in no price.
+        """
+        found: list[tuple[Override, Range]] = []
+        for entry, other in ((self.old, self.new), (self.new, self.old)):
+            same = other.ranges if entry and other and _about(entry) == _about(other) else ()
+            if isinstance(entry, Override):
+                found += [(entry, dated) for dated in _not_in(entry.ranges, same)]
+            elif isinstance(entry, Currency):
+                priced = [
+                    (price, dated) for price in overrides if price.currency == entry.code for dated in price.ranges
+                ]
+                rates = _not_in(entry.ranges, same)
+                found += [(p, dated.within(rate)) for p, dated in priced for rate in rates if dated.overlaps(rate)]
+        return found
 
 
-def changes_between(old: Iterable[Override], new: Iterable[Override]) -> list[Change]:
+def _about(entry: Entry) -> tuple[str, ...]:
+    return (*subject_of(entry), entry.currency) if isinstance(entry, Override) else subject_of(entry)
+
+
+def _not_in(ranges: Iterable[Some], others: Iterable[Dated]) -> list[Some]:
+    texts = {dated.model_dump_json() for dated in others}
+    return [dated for dated in ranges if dated.model_dump_json() not in texts]
+
+
+def changes_between(old: Iterable[Entry], new: Iterable[Entry]) -> list[Change]:
     """By id, what is not the same."""
-    before = {override.id: override for override in old}
-    after = {override.id: override for override in new}
+    before = {entry.id: entry for entry in old}
+    after = {entry.id: entry for entry in new}
     return [
         Change(before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
@@ -115,12 +138,26 @@ def differences(change: Change) -> list[str]:
     return [f"- {line}" for line in old if line not in new] + [f"+ {line}" for line in new if line not in old]
 
 
-def _lines(override: Override | None) -> list[str]:
-    if override is None:
+def _lines(entry: Entry | None) -> list[str]:
+    if entry is None:
         return []
+    if isinstance(entry, Currency):
+        return [f"{rate.text()}: 1 {entry.code} at {rate.usd} US dollars" for rate in entry.ranges]
+    if not isinstance(entry, Override):
+        whose = f"for organization {entry.organization}, provider {entry.provider}"
+        return [whose, *(f"{dated.text()}: {_terms(dated)}" for dated in entry.ranges)]
     names = ("organization", "tool", "model", "provider", "tier")
-    which = ", ".join(f"{name} {value}" for name, value in zip(names, override.selectors, strict=True) if value != "*")
-    return [f"for {which or 'all usage'}", *(f"{dated.text()}: {_prices(dated)}" for dated in override.ranges)]
+    which = ", ".join(f"{name} {value}" for name, value in zip(names, entry.selectors, strict=True) if value != "*")
+    money = "" if entry.currency == USD else f", in {entry.currency}"
+    return [f"for {which or 'all usage'}{money}", *(f"{dated.text()}: {_prices(dated)}" for dated in entry.ranges)]
+
+
+def _terms(dated: TaxRange | CreditRange | VolumeRange) -> str:
+    if isinstance(dated, TaxRange):
+        return f"{dated.percent} % on top"
+    if isinstance(dated, CreditRange):
+        return f"{dated.amount} US dollars to be used up"
+    return ", ".join(f"{tier.discount_percent} % off above {tier.above} US dollars a month" for tier in dated.tier)
 
 
 def _prices(dated: Range) -> str:

@@ -6,7 +6,7 @@ input") and the cost of an event is a dot product.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -16,16 +16,18 @@ import numpy.typing as npt
 from genai_prices.types import ModelInfo, Provider
 
 from schemas.arrow import TOKEN_CLASSES
-from stream_processors.core.counts import REQUESTS, UNITS, is_part, meeting
+from stream_processors.core.counts import LATENCY, REQUESTS, UNITS, is_part, meeting
+from stream_processors.core.currencies import Currency
+from stream_processors.core.dated import EPOCH, instant_us
 from stream_processors.core.list_prices import boundaries, listed_prices
-from stream_processors.core.overrides import EPOCH, Override, instant_us
+from stream_processors.core.overrides import Override
 from stream_processors.core.price_rules import Price, Steps, resolve
 
 #: Rates are integers of this many to a pico-dollar: prices of up to 18 decimals per million tokens are exact, and so
 #: are prices an hour, of which a second is a 3 600th. What a percentage leaves beyond is rounded, half to even.
 SCALE = 9 * 10**12
 #: An event says how much of these it used, or that it used none; of other counts it may say nothing.
-ALWAYS_STATED = frozenset({"input_tokens", "output_tokens", REQUESTS})
+ALWAYS_STATED = frozenset({*TOKEN_CLASSES, REQUESTS})
 
 #: What one more of each count adds, in pico-dollars / SCALE; parts may subtract.
 Rates = Mapping[str, int]
@@ -41,7 +43,7 @@ class Era:
     priced: tuple[str, ...]
     #: Whether none of them is stated by every event: one that states none of them is unpriced.
     needs_unit: bool
-    #: Token totals without a price: an event that has such tokens is unpriced.
+    #: Token totals without a price, and counts whose price lacks its rate: an event that has some of it is unpriced.
     uncovered: tuple[str, ...]
     #: Pairs of priced counts that meet, and the count of what they share: an event that has both must state how many.
     meetings: tuple[tuple[str, str, str], ...]
@@ -60,23 +62,26 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What decides the price of an event: the model in the list (None: not listed), the tier, the overrides for it."""
+    """What decides a price: the model in the list (None: not listed), the tier, overrides and their currencies."""
 
     listed: tuple[Provider, ModelInfo] | None
     service_tier: str
     overrides: tuple[Override, ...] = ()
+    currencies: Mapping[str, Currency] = field(default_factory=dict)  # of these overrides
 
     def prices_at(self, moment: datetime) -> dict[str, Price]:
-        """The price of each count, empty when none is known."""
+        """The price of each count, empty when there is none; one without steps is not known."""
         listed = listed_prices(*self.listed, self.service_tier, moment) if self.listed else {}
-        return resolve(listed, self.overrides, instant_us(moment))
+        return resolve(listed, self.overrides, self.currencies, instant_us(moment))
 
 
 def compile_card(offer: Offer) -> Card | None:
     """None when no price is known at any time."""
     days, times = boundaries(*offer.listed, offer.service_tier) if offer.listed else ([], [time()])
     starts = {instant_us(datetime.combine(day, time(), UTC)) for day in days}
-    for dated in (dated for override in offer.overrides for dated in override.ranges):
+    own = (dated for override in offer.overrides for dated in override.ranges)
+    rates = (rate for currency in offer.currencies.values() for rate in currency.ranges)
+    for dated in (*own, *rates):
         starts |= {dated.start_us} if dated.end_us is None else {dated.start_us, dated.end_us}
     ordered = sorted(starts)
     first = ordered[0] - 1 if ordered else 0
@@ -95,7 +100,7 @@ def _era_at(offer: Offer, start_us: int, at: time) -> Era | None:
     """The list's constraints ask for a day and a time of day apart, so any time of that day will do for the day."""
     start = EPOCH + timedelta(microseconds=start_us)
     listed = listed_prices(*offer.listed, offer.service_tier, datetime.combine(start, at, UTC)) if offer.listed else {}
-    return _compile_era(resolve(listed, offer.overrides, start_us))
+    return _compile_era(resolve(listed, offer.overrides, offer.currencies, start_us))
 
 
 def least_charged(provider: Provider, model: ModelInfo) -> Mapping[str, int]:
@@ -105,8 +110,11 @@ def least_charged(provider: Provider, model: ModelInfo) -> Mapping[str, int]:
 
 
 def _compile_era(prices: Mapping[str, Price]) -> Era | None:
-    if not prices:
+    unknown = {name for name, price in prices.items() if not price.steps}
+    prices = {name: price for name, price in prices.items() if name not in unknown}
+    if not prices or unknown & {REQUESTS, LATENCY}:  # every event has those
         return None
+    missing = [name for name in ("input_tokens", "output_tokens") if name not in prices]
     bounds = sorted({above for price in prices.values() for above, _ in price.steps if above >= 0})
     priced = sorted(prices, key=lambda name: (-_depth(name), name))
     return Era(
@@ -114,7 +122,7 @@ def _compile_era(prices: Mapping[str, Price]) -> Era | None:
         tuple(_rates({name: _at(price.steps, above) for name, price in prices.items()}) for above in (-1, *bounds)),
         tuple(priced),
         not ALWAYS_STATED & prices.keys(),
-        tuple(name for name in ("input_tokens", "output_tokens") if name not in prices),
+        (*missing, *sorted(unknown.difference(missing))),
         tuple(_meetings(priced)),
     )
 

@@ -8,8 +8,6 @@ twice, ended at any point and run again, or go from version 1 to 2 and back.
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,52 +15,16 @@ import pyarrow as pa
 
 from schemas.arrow import ROW_KEYS
 from schemas.batches import event_batch
+from stream_processors.core.corrections import PRICE_TAG, Corrections, Tally, constant, hex_ids, tags
 from stream_processors.core.int128 import split
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.statements import Ints, Mask, Statements, statements
 
-#: The tag of an entry that names the prices it brings its event to.
-PRICE_TAG = "price_version"
 _MOST = 2**62  # of a cost: a difference of two still fits 64 bits
 _TYPES = ("pricing", "re-rating", "unpricing")  # by the change of `unpriced_requests`: -1, 0, 1
-_ID_DIGITS = 40
 
 
-@dataclass(slots=True)
-class Tally:
-    """What re-rating found. `rows`, `cost_pico` and the like are by (model, price version before)."""
-
-    statements: int = 0
-    repeated: int = 0  # booked more than once, as a copy that came too late to be seen: left
-    unsound: int = 0  # what is booked is not a use's: left
-    types: Counter[str] = field(default_factory=Counter)
-    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    cost_pico: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    @property
-    def entries(self) -> int:
-        """How many entries it takes."""
-        return self.types.total()
-
-    def add(self, other: "Tally") -> None:
-        """Takes in what was found elsewhere."""
-        self.statements += other.statements
-        self.repeated += other.repeated
-        self.unsound += other.unsound
-        for name in ("types", "rows", "cost_pico"):
-            getattr(self, name).update(getattr(other, name))
-
-
-@dataclass(frozen=True, slots=True)
-class Rerated:
-    """`entries` as EVENT_COLUMNS, and the partition of `usage.events` that each belongs to: that of its event."""
-
-    entries: pa.RecordBatch
-    partitions: npt.NDArray[np.int32]
-    tally: Tally
-
-
-def rerate(rows: pa.RecordBatch, book: PriceBook, reason: str, author: str) -> Rerated:
+def rerate(rows: pa.RecordBatch, book: PriceBook, reason: str, author: str) -> Corrections:
     """The entries for rows of BOOKED_ROWS; all rows of a statement are among them."""
     booked = statements(rows)
     cost, priced = book.price(booked.events)
@@ -75,8 +37,8 @@ def rerate(rows: pa.RecordBatch, book: PriceBook, reason: str, author: str) -> R
     differs = sound & (one | stray) & ((unpriced != 0) | (amount != 0)) & ~still_unpriced
     places = np.flatnonzero(differs)
     tally = _tally(booked, one, sound, places, unpriced, amount)
-    return Rerated(
-        _entries(booked, places, unpriced[places], amount[places], {PRICE_TAG: book.version}, reason, author),
+    return Corrections(
+        _entries(booked, places, unpriced[places], amount[places], book.version, reason, author),
         booked.events.column("src_partition").to_numpy()[places],
         tally,
     )
@@ -113,41 +75,20 @@ def _entries(
     places: npt.NDArray[np.intp],
     unpriced: Ints,
     amount: Ints,
-    tags: Mapping[str, str],
+    version: str,
     reason: str,
     author: str,
 ) -> pa.RecordBatch:
     events, count = booked.events.take(pa.array(places)), len(places)
     columns: dict[str, pa.Array] = {name: events.column(name) for name in ("source", *ROW_KEYS)}
-    ids = _ids(events, booked.entries[places])
+    ids = hex_ids(events, booked.entries[places])
     types = pa.DictionaryArray.from_arrays(pa.array((unpriced + 1).astype(np.int32)), pa.array(_TYPES))
     said = {"kind": "adjustment", "author": author}
-    columns |= {name: _constant(value, count) for name, value in said.items()}
+    columns |= {name: constant(value, count) for name, value in said.items()}
     columns |= {"event_id": ids, "corrects": events.column("event_id"), "adjustment_type": types}
-    columns |= {"amount_pico": pa.array(amount), "reason": pa.repeat(reason, count), "tags": _tags(tags, count)}
+    columns |= {
+        "amount_pico": pa.array(amount),
+        "reason": pa.repeat(reason, count),
+        "tags": tags({PRICE_TAG: pa.repeat(version, count)}, count),
+    }
     return event_batch(columns)
-
-
-def _ids(events: pa.RecordBatch, entries: Ints) -> pa.Array:
-    """The statement's hash and the number of entries booked for it, as hexadecimal digits."""
-    parts = np.empty(len(entries), np.dtype([("a", ">u8"), ("b", ">u8"), ("entries", ">u4")]))
-    for name, values in (("a", _hash(events, "group_a")), ("b", _hash(events, "group_b")), ("entries", entries)):
-        parts[name] = values
-    digits = pa.py_buffer(parts.tobytes().hex().encode())
-    offsets = pa.py_buffer(np.arange(0, _ID_DIGITS * len(entries) + 1, _ID_DIGITS, dtype=np.int32))
-    return pa.StringArray.from_buffers(len(entries), offsets, digits)
-
-
-def _hash(events: pa.RecordBatch, name: str) -> npt.NDArray[np.uint64]:
-    return events.column(name).to_numpy()  # type: ignore[no-any-return]
-
-
-def _constant(name: str, count: int) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([name]))
-
-
-def _tags(tags: Mapping[str, str], count: int) -> pa.Array:
-    """The same tags in every row."""
-    offsets = np.arange(0, len(tags) * count + 1, len(tags), dtype=np.int32)
-    names, values = (pa.array(list(part) * count, pa.string()) for part in (tags.keys(), tags.values()))
-    return pa.MapArray.from_arrays(pa.array(offsets), names, values)

@@ -6,7 +6,8 @@ for the event, so that the sum over the rows is always what the highest revision
 - a higher revision books the difference of tokens and the price of the whole minus what is booked, also downwards;
 - when it counts under something else (`schemas.arrow.ROW_KEYS`: a scope, the model, the time), it books all of itself,
   and a second row (`src_entry` 1) takes back all that was booked before;
-- an entry that re-rates it changes what is booked, of which the next revision books the difference;
+- an entry that re-rates it changes what is booked, of which the next revision books the difference; one that moves it
+  to another department changes where it is booked;
 - a lower one, arriving late, books nothing: its row is there, its measures are 0;
 - the same one again is a duplicate, or a conflict when it says something else.
 
@@ -25,8 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import ROW_KEYS, TOKEN_CLASSES, USAGE_ROWS
+from stream_processors.core.directory import FILLED
 from stream_processors.core.seen import CONFLICT, DUPLICATE
-from stream_processors.core.statements import PRICE_TYPES
+from stream_processors.core.statements import MOVED_IN, MOVED_TAG, MOVED_USE, PRICE_TYPES
 from stream_processors.core.validate import of_kind
 
 HOUR_US = 3_600_000_000
@@ -79,10 +81,10 @@ def revised(events: pa.RecordBatch) -> Mask:
     return mask | (revision > 0) if revision.any() else mask
 
 
-def repriced(rows: pa.RecordBatch) -> Mask:
-    """Which rows are entries that change what usage costs and nothing else."""
+def amended(rows: pa.RecordBatch) -> Mask:
+    """Which rows are entries that change what usage costs and nothing else, or may have moved it."""
     types = rows.column("adjustment_type")
-    known = np.array([name in PRICE_TYPES for name in types.dictionary.to_pylist()], bool)
+    known = np.array([name in (*PRICE_TYPES, MOVED_USE) for name in types.dictionary.to_pylist()], bool)
     return np.asarray(known[types.indices.to_numpy()]) if known.any() else np.zeros(len(types), bool)
 
 
@@ -102,14 +104,14 @@ class Revisions:
         return next(iter(self._stated.values())).since_us if self._stated else 0
 
     def concerned(self, rows: pa.RecordBatch) -> Mask:
-        """Which rows are revisions, or re-rate what may still be revised."""
-        mask, prices = revised(rows), repriced(rows)
-        if not prices.any() or not (mask.any() or self._stated):
+        """Which rows are revisions, or re-rate or move what may still be revised."""
+        mask, amends = revised(rows), amended(rows)
+        if not amends.any() or not (mask.any() or self._stated):
             return mask
         stated = [event_id for _, event_id in self._stated]
         ids = pa.concat_arrays([pa.array(stated, pa.string()), rows.column("event_id").filter(pa.array(mask))])
         known: Mask = pc.is_in(rows.column("corrects"), ids).to_numpy(zero_copy_only=False)
-        return mask | (prices & known)
+        return mask | (amends & known)
 
     def book(self, rows: pa.RecordBatch, mask: Mask) -> Booked:
         """What `rows` (as if each were new) book, given what is booked; those of `mask` are `concerned`."""
@@ -140,9 +142,15 @@ class Revisions:
         stated = self._stated.get((row["source"], event_id))
         return None if stated is None or _micros(row) - stated.since_us > LIFETIME_US else stated
 
-    def _reprice(self, row: Row) -> None:
+    def _amend(self, row: Row) -> None:
         stated = self._open(row, row["corrects"])
-        if stated is not None and stated.keys == tuple(row[name] for name in ROW_KEYS):
+        if stated is None:
+            return
+        keys = tuple(row[name] for name in ROW_KEYS)
+        if row["adjustment_type"] == MOVED_USE:
+            if dict(row["tags"]).get(MOVED_TAG) == MOVED_IN and _elsewhere(keys) == _elsewhere(stated.keys):
+                stated.keys = keys
+        elif stated.keys == keys:
             stated.cost_pico += row["cost_pico"]
             stated.unpriced_requests += row["unpriced_requests"]
 
@@ -154,7 +162,7 @@ class Revisions:
     def _book(self, row: Row) -> list[Row] | int:
         self._newest_us = max(self._newest_us, _micros(row))
         if row["kind"] == "adjustment":
-            self._reprice(row)
+            self._amend(row)
             return [row]
         stated = self._open(row, row["event_id"])
         if stated is None:
@@ -171,7 +179,7 @@ class Revisions:
     def _recall(self, row: Row, is_pair: bool) -> None:
         self._newest_us = max(self._newest_us, _micros(row))
         if row["kind"] == "adjustment":
-            self._reprice(row)
+            self._amend(row)
             return
         stated = self._open(row, row["event_id"])
         if stated is None:
@@ -188,6 +196,11 @@ class Revisions:
             if oldest.since_us >= over:
                 return
             del self._stated[key]
+
+
+def _elsewhere(keys: tuple[Any, ...]) -> list[Any]:
+    """The keys that no directory fills in."""
+    return [value for name, value in zip(ROW_KEYS, keys, strict=True) if name not in FILLED]
 
 
 def _micros(row: Row) -> int:

@@ -2,24 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from schemas.arrow import MEASURES, WINDOW_ENTRIES
 from schemas.block import BlockHeader
 from schemas.calendar import Calendar
-from stream_processors.core import int128
-from stream_processors.core.gcounter import HIGH, LOW, PartitionTotals, Progress, Values, WindowTotals, sums_by_scope
+from stream_processors.core.gcounter import PartitionTotals, Progress, WindowTotals, sums_by_scope
 from stream_processors.core.scopes import Ids, ScopeIndex
 from stream_processors.core.selection import family_of
 from stream_processors.core.shards import Ahead, shard_of
+from stream_processors.core.window_entries import MESSAGE_ENTRIES, Excerpt, entry_batch
 
 HEADER = "progress"
-#: Entries a message: about 120 bytes each, so that one stays far below the broker's limit.
-MESSAGE_ENTRIES = 50_000
 
 Touched = list[tuple[WindowTotals, Ids]]
 
@@ -88,9 +86,11 @@ class PartialHeader:
     """What a message of `usage.partials` says of itself.
 
     Its entries are what changed after `since` (-1: everything in memory), absolute as of `block_offset`. A turn may
-    take several messages, numbered by `part`: they count together, once the `last` one is there. `partial` names
-    windows (family and start) with an earlier, sealed segment that is not in memory: totals made of these entries are
-    not the whole window. With everything in memory it also names those of which nothing is left there.
+    take several messages, numbered by `part`: they count together, once the `last` one is there. They are of one
+    `sender`, which is an assignment of the partition: the next one may send the same entries in another order.
+    `partial` names windows (family and start) with an earlier, sealed segment that is not in memory: totals made of
+    these entries are not the whole window. With everything in memory it also names those of which nothing is left
+    there.
     """
 
     src_partition: int
@@ -106,6 +106,7 @@ class PartialHeader:
     #: By family, the chain clock of its seed: what had been let go of by then is not named in `partial`.
     unknown_before: dict[str, int] = field(default_factory=dict)
     tracks: list[str] = field(default_factory=list)  # families that are counted besides the standing ones
+    sender: str = ""
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -133,6 +134,7 @@ def partial_messages(
     partitions: int,
     index: ScopeIndex,
     tracks: Sequence[PartitionTotals] = (),
+    sender: str = "",
 ) -> Iterator[tuple[int, pa.RecordBatch, PartialHeader]]:
     """For every partition of `usage.partials` (by scope) its entries, or none: it must know how far."""
     progress = totals.progress
@@ -149,15 +151,12 @@ def partial_messages(
         for family in each.families()
         if each.unknown_before >= 0
     }
-    chunks: list[list[pa.RecordBatch]] = [[] for _ in range(partitions)]
-    for held, ids in touched:
-        target = index.hashes[ids] % partitions
-        for partition in range(partitions):
-            chosen = ids[target == partition]
-            if len(chosen):
-                chunks[partition].append(_entries(held, chosen, progress, index))
-    for partition, batches in enumerate(chunks):
-        whole = _concatenated(batches)
+    entries = entry_batch([Excerpt(held, ids, progress) for held, ids in touched], index)
+    target = np.concatenate([np.zeros(0, np.int64), *(index.hashes[ids] for _, ids in touched)]) % partitions
+    entries = entries.take(pa.array(np.argsort(target, kind="stable")))  # windows stay together
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(target, minlength=partitions)))).tolist()
+    for partition, (first, end) in enumerate(pairwise(bounds)):
+        whole = entries.slice(first, end - first)
         starts = range(0, max(whole.num_rows, 1), MESSAGE_ENTRIES)
         for part, start in enumerate(starts):
             yield (
@@ -176,54 +175,6 @@ def partial_messages(
                     cause_event,
                     unknown_before,
                     families,
+                    sender,
                 ),
             )
-
-
-def _entries(held: WindowTotals, ids: Ids, progress: Progress, index: ScopeIndex) -> pa.RecordBatch:
-    values = held.values[held.rows_of(ids)]
-    return entry_batch(held, ids, values, progress, index)
-
-
-def entry_batch(held: WindowTotals, ids: Ids, values: Values, progress: Progress, index: ScopeIndex) -> pa.RecordBatch:
-    """Entries of one window and source partition as `WINDOW_ENTRIES`."""
-    count = len(ids)
-    numbers = ids.tolist()
-    micros = WINDOW_ENTRIES.field("window_start").type
-
-    def constant(value: str) -> pa.Array:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
-
-    organizations = sorted({index.organizations[i] for i in numbers})
-    code = {name: position for position, name in enumerate(organizations)}
-    return pa.RecordBatch.from_arrays(
-        [
-            constant(held.window.kind),
-            pa.array(np.full(count, held.window.start)).cast(micros),
-            pa.array(np.full(count, held.window.end)).cast(micros),
-            pa.DictionaryArray.from_arrays(
-                pa.array(np.array([code[index.organizations[i]] for i in numbers], np.int32)), pa.array(organizations)
-            ),
-            pa.DictionaryArray.from_arrays(
-                pa.array(np.array([index.kinds[i] for i in numbers], np.int32)), pa.array(index.kind_names)
-            ),
-            pa.array([index.names[i] for i in numbers], pa.string()),
-            pa.array(np.full(count, progress.src_partition, np.int32)),
-            pa.array(np.full(count, held.segment)),
-            pa.array(np.full(count, progress.block_offset)),
-            constant(progress.src_epoch),
-            pa.array(np.full(count, progress.src_offset)),
-            *(pa.array(np.ascontiguousarray(values[:, column])) for column in range(len(MEASURES))),
-            int128.to_decimal(values[:, HIGH], values[:, LOW]),
-        ],
-        schema=WINDOW_ENTRIES,
-    )
-
-
-def _concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if not batches:
-        return pa.RecordBatch.from_pylist([], schema=WINDOW_ENTRIES)
-    if len(batches) == 1:
-        return batches[0]
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.to_batches()[0]

@@ -19,9 +19,14 @@ Mask = npt.NDArray[np.bool_]
 
 #: Adjustments that change what usage costs and nothing else.
 PRICE_TYPES = ("re-rating", "pricing", "unpricing")
+#: The tag of an entry that moves an event to where the directory has it (`reassignment.py`): MOVED_IN or MOVED_OUT.
+MOVED_TAG = "reassigned"
+MOVED_IN, MOVED_OUT = "in", "out"
+#: The type of the entry under which a use counts that was moved: it says all that the use said.
+MOVED_USE = "reinstatement"
 #: What is read of `usage`. `event_id` is that of the event, also in a row that corrects it; `group_a` and `group_b`
 #: are 128 bits of hash over source, event and ROW_KEYS: the rows of a statement. `price_version` is that of its price:
-#: an entry of PRICE_TYPES names it.
+#: an entry of PRICE_TYPES, or one that moves usage, names it. `moved` is what MOVED_TAG says, '' of others.
 BOOKED_ROWS = pa.schema(
     [
         *((name, pa.uint64()) for name in ("group_a", "group_b")),
@@ -31,6 +36,7 @@ BOOKED_ROWS = pa.schema(
         ("src_partition", pa.int32()),
         *(USAGE_ROWS.field(name) for name in ("src_offset", "src_entry")),
         ("price_version", NAME),
+        ("moved", NAME),
     ]
 )
 _FITS = 2.0**62  # far from where 64 bits wrap, for sums that were checked in floating point
@@ -54,7 +60,9 @@ class Statements:
     cost_pico: Ints
     last_unpriced_requests: Ints
     last_cost_pico: Ints
-    sound: Mask  # it has a use, its counts can be a use's, and its sums fit 64 bits
+    moves: Ints  # how often it was moved away
+    known: Mask  # it has a use, and its sums fit 64 bits
+    sound: Mask  # known, and its counts can be a use's
 
 
 def statements(rows: pa.RecordBatch) -> Statements:
@@ -70,17 +78,17 @@ def statements(rows: pa.RecordBatch) -> Statements:
 
     counts = {name: _numbers(rows, name)[order] for name in TOKEN_CLASSES}
     requests, unpriced, cost = (_numbers(rows, name)[order] for name in ("requests", "unpriced_requests", "cost_pico"))
-    adjusts, prices = (mask[order] for mask in _kinds(rows))
+    adjusts, prices, moved_in, moved_out = (mask[order] for mask in _kinds(rows))
     cost = np.where(_moves_money_alone(rows, order, counts, requests) & adjusts & ~prices, 0, cost)
 
     place = np.arange(rows.num_rows)
     last_other = _greatest(np.where(prices, _NO_ROW, place), starts)
     after = place > last_other[group_of]
-    best = _greatest(_rank(rows, order, adjusts), starts)  # the use that says what there is no sum of
+    best = _greatest(_rank(rows, order, ~adjusts | moved_in), starts)  # the use that says what there is no sum of
     chosen = order[best % max(1, rows.num_rows)]
     net = {name: added(values) for name, values in counts.items()}
     events = rows.take(pa.array(chosen))
-    priced_by = order[_greatest(np.where(prices | ~adjusts, place, _NO_ROW), starts)]
+    priced_by = order[_greatest(np.where(prices | ~adjusts | moved_in, place, _NO_ROW), starts)]
     versions = rows.column("price_version").take(pa.array(priced_by))
     events = events.set_column(events.schema.get_field_index("price_version"), "price_version", versions)
     for name, values in net.items():
@@ -88,6 +96,7 @@ def statements(rows: pa.RecordBatch) -> Statements:
     units = _added_units(rows.column("units"), order, group_of, len(starts))
     events = events.set_column(events.schema.get_field_index("units"), "units", units)
     bulk = np.add.reduceat(np.abs(cost.astype(np.float64)), starts) if len(starts) else np.empty(0)
+    known = (best != _NO_ROW) & (bulk < _FITS)
     return Statements(
         events,
         added(np.ones(rows.num_rows, np.int64)),
@@ -97,7 +106,9 @@ def statements(rows: pa.RecordBatch) -> Statements:
         added(cost),
         added(np.where(after, unpriced, 0)),
         added(np.where(after, cost, 0)),
-        (best != _NO_ROW) & (bulk < _FITS) & _possible(net) & _possible_units(units),
+        added(moved_out.astype(np.int64)),
+        known,
+        known & _possible(net) & _possible_units(units),
     )
 
 
@@ -113,11 +124,17 @@ def _numbers(rows: pa.RecordBatch, name: str) -> Ints:
     return column.fill_null(0).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _kinds(rows: pa.RecordBatch) -> tuple[Mask, Mask]:
-    """Which rows are adjustments, and which of them change the price alone."""
-    adjusts = pc.equal(rows.column("kind").cast(pa.string()), "adjustment")
-    prices = pc.is_in(rows.column("adjustment_type").cast(pa.string()), pa.array(PRICE_TYPES))
-    return np.asarray(adjusts), np.asarray(prices)
+def _kinds(rows: pa.RecordBatch) -> tuple[Mask, Mask, Mask, Mask]:
+    """Which rows are adjustments, and which of them change the price alone, are a use moved here, or move it away."""
+    adjusts, is_moved_use = _is(rows, "kind", "adjustment"), _is(rows, "adjustment_type", MOVED_USE)
+    moved_in = is_moved_use & _is(rows, "moved", MOVED_IN)
+    return adjusts, _is(rows, "adjustment_type", *PRICE_TYPES), moved_in, _is(rows, "moved", MOVED_OUT)
+
+
+def _is(rows: pa.RecordBatch, name: str, *values: str) -> Mask:
+    column = rows.column(name)
+    wanted = np.array([value in values for value in column.dictionary.to_pylist()], bool)
+    return np.asarray(wanted[column.indices.to_numpy()]) if wanted.any() else np.zeros(len(column), bool)
 
 
 def _moves_money_alone(
@@ -129,9 +146,9 @@ def _moves_money_alone(
     return nothing
 
 
-def _rank(rows: pa.RecordBatch, order: npt.NDArray[np.intp], adjusts: Mask) -> Ints:
+def _rank(rows: pa.RecordBatch, order: npt.NDArray[np.intp], uses: Mask) -> Ints:
     """Of the first row of each use, the highest revision and the latest row rank highest, modulo the place."""
-    own = ~adjusts & (_numbers(rows, "src_entry")[order] == 0)
+    own = uses & (_numbers(rows, "src_entry")[order] == 0)
     return np.where(own, _numbers(rows, "revision")[order] * rows.num_rows + np.arange(rows.num_rows), _NO_ROW)
 
 

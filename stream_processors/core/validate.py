@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import TOKEN_CLASSES
-from schemas.event import ADJUSTMENT_RULES
+from schemas.event import ADJUSTMENT_RULES, PARTS
+from stream_processors.core.counts import UNITS, canonical, counts_of, is_part
 
 Mask = npt.NDArray[np.bool_]
 _MAX_NAME = 128
@@ -23,14 +24,7 @@ _SYMBOLS = {
     "service_tier": ("default", "batch", "flex", "priority"),
     "status": ("ok", "error", "cancelled"),
 }
-#: (part, whole): each part, and each sum of parts that share no token, is at most its whole.
-_PARTS = (
-    (("cache_read_tokens", "cache_write_tokens"), "input_tokens"),
-    (("cache_write_1h_tokens",), "cache_write_tokens"),
-    (("input_audio_tokens", "input_image_tokens"), "input_tokens"),
-    (("reasoning_tokens",), "output_tokens"),
-    (("output_audio_tokens",), "output_tokens"),
-)
+_OPTIONAL = ("latency_ms", "time_to_first_token_ms", "max_output_tokens")  # an event may not say
 
 
 class Breach(NamedTuple):
@@ -128,6 +122,9 @@ def _symbol_detail(column: pa.DictionaryArray, name: str, symbols: tuple[str, ..
 def _never_negative(events: pa.RecordBatch) -> Iterator[Breach]:
     revision = events.column("revision").to_numpy()
     yield Breach("invalid", revision < 0, _says("revision", revision, "not negative"))
+    for name in _OPTIONAL:
+        values = events.column(name).fill_null(0).to_numpy()
+        yield Breach("invalid", values < 0, _says(name, values, "not negative"))
     yield from (_no_negative_item(events, name) for name in ("input_parts", "output_parts"))
     files = events.column("attachments")
     for name in ("bytes", "tokens"):
@@ -200,7 +197,7 @@ def _per_row(offsets: pa.Array, values: pa.Array, fold: np.ufunc) -> npt.NDArray
 
 
 def _parts(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[Breach]:
-    for parts, whole in _PARTS:
+    for parts, whole in PARTS:
         left = counts[whole].copy()
         for part in parts:
             left -= counts[part]  # counts are not negative here, so this cannot wrap
@@ -211,6 +208,32 @@ def _parts(events: pa.RecordBatch, counts: dict[str, npt.NDArray[np.int64]]) -> 
         total = _per_row(column.offsets, column.items, np.add)
         detail = _parts_detail({f"sum of {name}": total, whole: counts[whole]}, (f"sum of {name}",), whole)
         yield Breach("parts_exceed_whole", total > counts[whole], detail)
+    files = events.column("attachments")
+    total = _per_row(files.offsets, files.values.field("tokens"), np.add)
+    name, whole = "sum of attachments' tokens", "input_tokens"
+    detail = _parts_detail({name: total, whole: counts[whole]}, (name,), whole)
+    yield Breach("parts_exceed_whole", total > counts[whole], detail)
+    yield from _token_units(events)
+
+
+def _token_units(events: pa.RecordBatch) -> Iterator[Breach]:
+    """Tokens among the `units`, as cached audio, are parts of classes, and of one another."""
+    names = {canonical(name) for name in pc.unique(events.column("units").keys).to_pylist()}
+    if not any(_is_token_unit(name) for name in names):
+        return
+    counts = counts_of(events)
+    parts = [name for name in counts.stated if _is_token_unit(name)]
+    for part in parts:
+        for whole in (name for name in (*TOKEN_CLASSES, *parts) if is_part(part, name)):
+            more = counts.stated[part] & (counts.values[part] > counts.values[whole])
+            if whole in counts.stated:
+                more &= counts.stated[whole]
+            values = {f"units.{part}": counts.values[part], whole: counts.values[whole]}
+            yield Breach("parts_exceed_whole", more, _parts_detail(values, (f"units.{part}",), whole))
+
+
+def _is_token_unit(name: str) -> bool:
+    return name in UNITS and UNITS[name].dimensions["family"] == "tokens"
 
 
 def _parts_detail(values: dict[str, npt.NDArray[np.int64]], parts: tuple[str, ...], whole: str) -> Callable[[int], str]:

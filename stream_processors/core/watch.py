@@ -5,6 +5,7 @@ so that a turn compares arrays and asks the book only about scopes that left the
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,9 @@ from schemas.arrow import MEASURES
 from schemas.calendar import Window
 from stream_processors.core import int128
 from stream_processors.core.alerts import AlertBook, Change
+from stream_processors.core.budget_history import History, budgets_in_force, judging, predates
 from stream_processors.core.budgets import Budget
+from stream_processors.core.forecasts import Forecast, reaching
 from stream_processors.core.gcounter import HIGH, LOW, Values
 from stream_processors.core.scopes import Ids, ScopeIndex
 
@@ -28,6 +31,22 @@ def amounts_in(unit: str, values: Values) -> Amounts:
     if unit == "tokens":
         return int128.split(values[:, MEASURES.index("input_tokens")] + values[:, MEASURES.index("output_tokens")])
     return int128.split(values[:, MEASURES.index(unit)])
+
+
+def counted(budget: Budget, values: Values) -> Amounts:
+    """What counts against a budget, for rows of window totals: requests without a price at its fallback, too."""
+    high, low = amounts_in(budget.unit, values)
+    if budget.fallback_pico is None:
+        return high, low
+    more_high, more_low = int128.times(values[:, MEASURES.index("unpriced_requests")], budget.fallback_pico)
+    high, low = high + more_high, low + more_low
+    int128.carry(high, low)
+    return high, low
+
+
+def estimates(budget: Budget, values: Values) -> list[int]:
+    """How much of `counted` is an estimate."""
+    return [budget.estimated(count) for count in values[:, MEASURES.index("unpriced_requests")].tolist()]
 
 
 def _at_least(amounts: Amounts, bound_high: Ids, bound_low: Ids) -> npt.NDArray[np.bool_]:
@@ -58,37 +77,73 @@ class _Quiet:
 class Watch:
     """The budgets in force against the scopes of one shard."""
 
-    def __init__(self, budgets: Iterable[Budget], book: AlertBook, index: ScopeIndex) -> None:
-        self.budgets = tuple(budgets)
+    def __init__(self, histories: Iterable[History], at: int, book: AlertBook, index: ScopeIndex) -> None:
+        """`at` (microseconds UTC): what is in force then is in force as long as this watch is."""
+        self._histories = {history[0].budget.id: history for history in histories}
+        self._at = at
+        self.budgets = budgets_in_force(self._histories.values(), at)
         self._book = book
         self._index = index
-        self._covered: dict[str, npt.NDArray[np.bool_]] = {budget.id: np.zeros(0, np.bool_) for budget in self.budgets}
+        self._covered: dict[tuple[str, int], npt.NDArray[np.bool_]] = {}
+        self._judges: dict[tuple[str, Window], Budget | None] = {}
         self._quiet: dict[tuple[str, Window], _Quiet] = {}
+
+    def judging(self, budget: Budget, window: Window) -> Budget | None:
+        """The version of a budget that judges the window; None when it was not in force or was about something else."""
+        key = (budget.id, window)
+        if key not in self._judges:
+            judge = judging(self._histories[budget.id], window, self._at)
+            same = judge is not None and (judge.selection, judge.period) == (budget.selection, budget.period)
+            self._judges[key] = judge if same else None
+        return self._judges[key]
+
+    def predates(self, budget: Budget, window: Window) -> bool:
+        """Whether the window was over before there was such a budget."""
+        return predates(self._histories[budget.id], window)
 
     def covered(self, budget: Budget, ids: Ids) -> Ids:
         """Those scopes that the budget watches."""
-        mask = self._covered[budget.id]
+        mask = self._covered.get((budget.id, budget.version), np.zeros(0, np.bool_))
         if len(self._index) > len(mask):
             index = self._index
             new = [
                 budget.covers(index.organizations[i], index.kind_names[index.kinds[i]], index.names[i])
                 for i in range(len(mask), len(index))
             ]
-            mask = self._covered[budget.id] = np.concatenate((mask, np.array(new, np.bool_)))
+            mask = np.concatenate((mask, np.array(new, np.bool_)))
+            self._covered[budget.id, budget.version] = mask
         return ids[mask[ids]]
 
     def due(self, budget: Budget, window: Window, ids: Ids, values: Values) -> list[tuple[int, Change]]:
         """Scope ids and the alerts due, for scopes the budget covers and their totals in this window."""
         quiet = self._quiet_of(budget, window, ids)
-        amounts = amounts_in(budget.unit, values)
+        amounts = counted(budget, values)
         bounds = quiet.bounds[ids]
         inside = _at_least(amounts, bounds[:, 0], bounds[:, 1]) & ~_at_least(amounts, bounds[:, 2], bounds[:, 3])
         changes: list[tuple[int, Change]] = []
         for row in np.flatnonzero(~inside).tolist():
             [used] = int128.to_ints(amounts[0][row : row + 1], amounts[1][row : row + 1])
             scope = int(ids[row])
-            changes += [(scope, change) for change in self._book.due(budget, *self._names(budget, scope), window, used)]
+            [estimated] = estimates(budget, values[row : row + 1])
+            due = self._book.due(budget, *self._names(budget, scope), window, used)
+            changes += [(scope, change._replace(estimated=estimated)) for change in due]
         return changes
+
+    def forecasts(self, budget: Budget, window: Window, ids: Ids, values: Values, now: int) -> list[Forecast]:
+        """What must be forecast, or taken back, in the window that is running; `ids` as for `due`."""
+        bound = min(_FAR, reaching(budget.limit, window, now))  # what is granted besides can only raise it
+        amounts = counted(budget, values)
+        kind, book = self._index.kind_of(budget.selection.text), self._book.forecasts
+        standing = [self._index.id_of(kind, *names) for names in book.standing(budget, window)]
+        high, low = (np.full(len(ids), part, np.int64) for part in (bound >> 32, bound & 0xFFFF_FFFF))
+        found = []
+        for row in np.flatnonzero(_at_least(amounts, high, low) | np.isin(ids, standing)).tolist():
+            [used] = int128.to_ints(amounts[0][row : row + 1], amounts[1][row : row + 1])
+            organization, _, scope = self._names(budget, int(ids[row]))
+            forecast = book.due(budget, organization, scope, window, used, now)
+            if forecast is not None:
+                found.append(replace(forecast, estimated=estimates(budget, values[row : row + 1])[0]))
+        return found
 
     def settled(self, budget: Budget, window: Window, scope: int) -> None:
         """The book has changed for this scope: its quiet range is another."""
@@ -97,6 +152,7 @@ class Watch:
     def forget(self, before: Mapping[str, int]) -> None:
         """Let go of windows that ended before an instant (microseconds UTC, by kind of window)."""
         self._quiet = {key: quiet for key, quiet in self._quiet.items() if key[1].end >= before[key[1].kind]}
+        self._judges = {key: judge for key, judge in self._judges.items() if key[1].end >= before[key[1].kind]}
 
     def _quiet_of(self, budget: Budget, window: Window, ids: Ids) -> _Quiet:
         quiet = self._quiet.setdefault((budget.id, window), _Quiet())

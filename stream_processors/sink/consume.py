@@ -25,9 +25,8 @@ from stream_processors.sink.warehouse import AwayError, RefusedError
 ROWS_A_BATCH = 100_000
 BYTES_A_BATCH = 24 << 20  # encoded, as they came
 # An insert costs as much as thousands of rows, and every part is merged again: when inserts take long (much usage, a
-# busy machine), rows are gathered for longer, so that a third of the time at most goes into inserting.
-SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 0.25, 2.0
-WINDOW_TO_INSERT = 2.0
+# busy machine), rows are gathered for longer, so that about half of the time goes into inserting.
+SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 0.25, 1.0
 IDLE_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WRONG = (HoleError, ValueError, pa.ArrowInvalid)  # what a record itself can be guilty of
@@ -133,8 +132,7 @@ class Sink:
                 self._flush_entries(topic)
         if ownership == self._group.ownership:
             self._group.commit((feed, *feed.settled()) for feed in self._group.live() if not feed.pending)
-        window_s = WINDOW_TO_INSERT * (time.monotonic() - started)
-        self._window_s = min(max(window_s, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
+        self._window_s = min(max(time.monotonic() - started, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
 
     def _flush_blocks(self) -> None:
         feeds = [feed for feed in self._block_feeds() if feed.pending]

@@ -17,8 +17,10 @@ from schemas.arrow import MICROS, WINDOW_ENTRIES
 from schemas.block import from_ipc
 from schemas.codec import avro_schema, decode, split_frame
 from schemas.registry import Registry
-from schemas.topics import ALERTS, BUDGETS, LIMITS, PERIODS, WINDOWS
+from schemas.topics import ALERTS, BUDGETS, DIRECTORY, LIMITS, PERIODS, WINDOWS
+from stream_processors.core import directory_forms
 from stream_processors.core.budget_forms import conditions_of
+from stream_processors.core.directory import FILLED
 from stream_processors.core.periods import Period
 from stream_processors.core.selection import conditions_text
 from stream_processors.sink.rows import joined, with_usd
@@ -50,7 +52,7 @@ ALERT_ENTRIES = pa.schema(
         ("window_end", MICROS),
         ("conditions", pa.string()),
         ("threshold", pa.int32()),
-        *((name, pa.string()) for name in ("used", "limit", "unit", "severity", "detail", "cause_event")),
+        *((name, pa.string()) for name in ("used", "estimated", "limit", "unit", "severity", "detail", "cause_event")),
         ("positions", pa.list_(POSITION)),
         ("late", pa.bool_()),
         ("deliver", pa.bool_()),
@@ -64,7 +66,10 @@ LIMIT_ENTRIES = pa.schema(
         *((name, pa.string()) for name in ("budget_id", "organization", "scope_kind", "scope", "window_kind")),
         ("window_start", MICROS),
         ("window_end", MICROS),
-        *((name, pa.string()) for name in ("conditions", "unit", "used", "limit", "remaining", "decision")),
+        *(
+            (name, pa.string())
+            for name in ("conditions", "unit", "used", "estimated", "limit", "remaining", "decision")
+        ),
         ("positions", pa.list_(POSITION)),
         ("as_of", MICROS),
         ("limit_offset", pa.int64()),
@@ -88,6 +93,17 @@ PERIOD_ROWS = pa.schema(
         *((name, pa.string()) for name in ("author", "reason", "src_epoch")),
         ("ends", pa.list_(pa.int64())),
         ("period_offset", pa.int64()),
+    ]
+)
+
+PERSON = (*FILLED, "display_name")
+PEOPLE_ROWS = pa.schema(
+    [
+        ("organization", pa.string()),
+        ("user", pa.string()),
+        ("entries", pa.list_(pa.struct([("valid_from", MICROS), *((name, pa.string()) for name in PERSON)]))),
+        ("version", pa.int64()),
+        ("directory_offset", pa.int64()),
     ]
 )
 
@@ -143,9 +159,14 @@ def period_inserts(records: Sequence[Record], _: Registry) -> list[Insert]:
     return [("periods", _batch((_period_row(record) for record in records if record.value), PERIOD_ROWS))]
 
 
+def people_inserts(records: Sequence[Record], _: Registry) -> list[Insert]:
+    return [("people", _batch((_people_row(record) for record in records if record.value), PEOPLE_ROWS))]
+
+
 INSERTS: Mapping[str, Callable[[Sequence[Record], Registry], list[Insert]]] = {
     BUDGETS: budget_inserts,
     PERIODS: period_inserts,
+    DIRECTORY: people_inserts,
     WINDOWS: window_inserts,
     LIMITS: limit_inserts,
     ALERTS: alert_inserts,
@@ -169,6 +190,17 @@ def _period_row(record: Record) -> dict[str, Any]:
     period = Period.model_validate_json(record.value or b"")
     newest = period.history[-1]
     return newest.model_dump() | {"month": period.month, "closed": period.closed, "period_offset": record.offset}
+
+
+def _people_row(record: Record) -> dict[str, Any]:
+    """The person as the newest directory has them; without entries when they were removed."""
+    newest = directory_forms.History.model_validate_json(record.value or b"").revisions[-1]
+    entries = [
+        {"valid_from": entry.start, **{name: getattr(entry, name) for name in PERSON}}
+        for entry in newest.person.entries
+    ]
+    named = {"organization": newest.person.organization, "user": newest.person.user, "entries": entries}
+    return named | {"version": newest.version, "directory_offset": record.offset}
 
 
 def _batch(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

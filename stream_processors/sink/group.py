@@ -6,12 +6,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.topics import ALERTS, BLOCKS, BUDGETS, LIMITS, PERIODS, WINDOWS
+from schemas.topics import ALERTS, BLOCKS, BUDGETS, DIRECTORY, LIMITS, PERIODS, WINDOWS
 from stream_processors.lag import SINK_GROUP
 from stream_processors.sink.feeds import Feed
 from stream_processors.sink.start import feeds_of
 
-TOPICS = [BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS]
+TOPICS = [BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS, DIRECTORY]
 MESSAGES_A_TURN = 64
 POLL_S = 0.1
 CONSUMER: dict[str, Any] = {
@@ -27,11 +27,11 @@ CONSUMER: dict[str, Any] = {
     "fetch.max.bytes": 64 << 20,
     "queued.max.messages.kbytes": 64 << 10,  # the prefetch, and so the memory that an outage may take
 }
-#: The group has moved on without us: what is in hand belongs to another member now. Where it does not know us at all
-#: (a broker that was killed may forget its members), the process ends, and its successor joins.
+#: The group has moved on without us: what is in hand belongs to another member now, or comes again once we are back.
 LOST = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.UNKNOWN_MEMBER_ID,  # frozen for longer than a session, or known only to a broker that was killed
 }
 log = logging.getLogger("tollbook.sink")
 

@@ -21,16 +21,29 @@ from . import ledger_rows
 from .chromium import FLAGS, find_chromium
 from .rest import Rest, login
 
-STACK = ("clickhouse", "migrate", "superset-provision", "superset")
+STACK = (
+    *("clickhouse", "migrate", "superset-provision", "superset"),
+    *("kafka", "registry", "provision", "console"),  # where budgets are, and where people change them
+)
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 PIXEL = "gateway.scarf.sh"  # Superset's telemetry: asked for by its pages, stopped by our content security policy
 
 
 @pytest.fixture(scope="package")
-def stack(new_stack_environment: Callable[[], dict[str, str]]) -> Iterator[dict[str, str]]:
-    """Addresses and passwords (the values of stack.toml) of ClickHouse and Superset, running."""
-    environment = os.environ | new_stack_environment()
-    state_dir = Path(environment["TOLLBOOK_STATE_DIR"])
+def stack_environment(new_stack_environment: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """The variables by which the stack is started and commands find it."""
+    return new_stack_environment()
+
+
+@pytest.fixture(scope="package")
+def state_dir(stack_environment: dict[str, str]) -> Path:
+    return Path(stack_environment["TOLLBOOK_STATE_DIR"])
+
+
+@pytest.fixture(scope="package")
+def stack(stack_environment: dict[str, str], state_dir: Path) -> Iterator[dict[str, str]]:
+    """Addresses and passwords (the values of stack.toml) of ClickHouse, Superset and the console, running."""
+    environment = os.environ | stack_environment
     without = [argument for name in NAMES if name not in STACK for argument in ("--without", name)]
     try:
         _run(environment, "up", "--detach", *without)

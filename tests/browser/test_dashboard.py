@@ -84,7 +84,9 @@ def test_recent_alerts_come_newest_first(page: Page, ledger: Client) -> None:
     assert [row[1:] for row in _rows(_chart(page, "Recent alerts"))] == [list(row) for row in rows]
 
 
-def test_budgets_come_fullest_first_with_what_is_left_and_where_they_end(page: Page, ledger: Client) -> None:
+def test_budgets_come_fullest_first_with_what_is_left_and_where_they_end(
+    page: Page, ledger: Client, stack: dict[str, str]
+) -> None:
     _open(page)
     rows = _rows(_chart(page, "Budgets, fullest first"))
     [(used, limit, left, days_left, projected)] = ledger.query(
@@ -96,6 +98,8 @@ def test_budgets_come_fullest_first_with_what_is_left_and_where_they_end(page: P
     assert rows[0][8] == "block_new"
     assert float(rows[0][6]) == pytest.approx(days_left, abs=0.11)  # the dashboard was loaded a moment before
     assert float(rows[0][7].removeprefix("$")) == pytest.approx(projected, rel=0.01)
+    link = _chart(page, "Budgets, fullest first").get_by_role("link", name="legal-month")
+    expect(link).to_have_attribute("href", f"{stack['console']}/console/budgets/legal-month")
     shares = ledger.query("SELECT toFloat64(used) / toFloat64(limit) * 100 AS share FROM limits ORDER BY share DESC")
     assert [float(row[4].removesuffix("%")) for row in rows] == pytest.approx(
         [share for (share,) in shares.result_rows], abs=0.06

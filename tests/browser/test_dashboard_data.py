@@ -37,7 +37,8 @@ SQL = {
     "top_users": f"SELECT {USER} AS user, {DEPARTMENT} AS department, organization, {COST} AS cost_usd_known, "
     "sum(requests) AS requests, sum(input_tokens + output_tokens) AS tokens FROM usage GROUP BY 1, 2, 3 "
     "ORDER BY cost_usd_known DESC LIMIT 10",
-    "budgets": "SELECT budget_id, toFloat64(used) / toFloat64(limit) AS percent_used, decision FROM limits",
+    "budgets": "SELECT concat('<a href=\"{console}/console/budgets/', budget_id, '\">', budget_id, '</a>') AS budget, "
+    "toFloat64(used) / toFloat64(limit) AS percent_used, decision FROM limits",
     "alerts": "SELECT severity, concat(toString(threshold), ' %') AS threshold_percent, "
     "concat('$', used, ' of $', limit) AS amount FROM alerts",
 }
@@ -48,8 +49,8 @@ def test_every_chart_has_its_sql() -> None:
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-def test_chart_equals_sql(chart: str, admin: Rest, ledger: Client) -> None:
-    expected = ledger.query(SQL[chart])
+def test_chart_equals_sql(chart: str, admin: Rest, ledger: Client, stack: dict[str, str]) -> None:
+    expected = ledger.query(SQL[chart].replace("{console}", stack["console"]))
     shown = admin.get(f"/api/v1/chart/{_chart_id(admin, chart)}/data/")["result"][0]["data"]
     rows = _sorted(expected.result_rows)
     assert rows

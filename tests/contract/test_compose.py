@@ -119,12 +119,12 @@ def test_kafka_and_registry_are_those_of_one_machine() -> None:
 
 def test_ports_are_published_on_loopback_only() -> None:
     ports = dict(published())
-    assert set(ports) == {"kafka", "registry", "clickhouse", "superset", "collector"}
+    assert set(ports) == {"kafka", "registry", "clickhouse", "superset", "collector", "console"}
     assert all(port.startswith("127.0.0.1:") for port in ports.values())
 
 
 def test_everything_that_reads_the_calendar_has_it() -> None:
-    for name in (*OURS, "collector", "superset-provision", "superset"):
+    for name in (*OURS, "collector", "console", "superset-provision", "superset"):
         path = SERVICES[name]["environment"]["TOLLBOOK_CALENDAR"]
         [mount] = [each for each in SERVICES[name]["volumes"] if isinstance(each, dict) and each["target"] == path]
         assert mount["source"] == "${TOLLBOOK_CALENDAR:-calendar.toml}", name

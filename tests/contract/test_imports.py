@@ -35,7 +35,7 @@ CLOCKS = {
 }  # `time` is no import of core
 FILES = {"read_text", "read_bytes", "write_text", "write_bytes"}
 BUILT_IN = {"open", "print", "input"}
-FAUST = {"transport.py", "app.py"}
+FAUST = {"connections.py", "transport.py", "app.py"}
 
 
 def modules(package: str) -> list[Path]:

@@ -124,6 +124,8 @@ def test_license_is_the_one_that_is_declared() -> None:
         "docs/notifications.md",
         "docs/guard.md",
         "docs/collector.md",
+        "docs/console.md",
+        "docs/budgets.md",
     ],
 )
 def test_links_between_papers_lead_somewhere(name: str) -> None:

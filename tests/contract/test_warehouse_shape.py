@@ -55,3 +55,9 @@ def test_money_is_exact_where_it_is_kept(shape: dict[str, Any]) -> None:
 
 def test_accounts_of_departments_are_sql_that_clickhouse_reads(shape: dict[str, Any]) -> None:
     assert shape["parsed"] == 6
+
+
+def test_a_chart_reads_what_has_been_added_up_for_it(shape: dict[str, Any]) -> None:
+    assert len(shape["plans"]) == 9
+    for chart, plan in shape["plans"].items():
+        assert re.search(r"ReadFromMergeTree \(by_(model|user)\)", plan), f"{chart}: {plan}"

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from chdb import session
 
+from benchmarks.queries import ROWS, questions
 from stream_processors.sink.migrate import split_statements
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ def main() -> None:
         "datasets": {dataset["table_name"]: described(engine, dataset) for dataset in datasets},
         "usage": columns(engine, "DESCRIBE TABLE usage"),
         "parsed": len(parsed),
+        "plans": plans(engine),
     }
     Path("/dev/stdout").write_text(json.dumps(shape))
 
@@ -46,6 +48,18 @@ def described(engine: session.Session, dataset: dict[str, Any]) -> dict[str, str
 def columns(engine: session.Session, describe: str) -> dict[str, str]:
     rows = [json.loads(line) for line in str(engine.query(describe, "JSONEachRow")).splitlines()]
     return {row["name"]: row["type"] for row in rows}
+
+
+def plans(engine: session.Session) -> dict[str, str]:
+    """How each chart over a rollup is answered once there are rows, and they have been merged."""
+    engine.query(ROWS.format(first=0, count=10_000, days=60))
+    for rollup in ("usage_hourly", "usage_daily"):
+        engine.query(f"OPTIMIZE TABLE {rollup} FINAL")
+    return {
+        name: str(engine.query(f"EXPLAIN {question}", "TSVRaw"))
+        for name, question in questions()
+        if "FROM usage_" in question
+    }
 
 
 if __name__ == "__main__":

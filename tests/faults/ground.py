@@ -26,7 +26,7 @@ from stream_processors.landed import wait_landed
 from stream_processors.logs import LogReader
 from tests.conftest import Environment, RunTollbook, group_members, settings_of
 
-from .invariants import ROOT, Watched, assert_alerts, assert_amounts, instant, read_accounts, unhandled
+from .invariants import ROOT, Watched, assert_alerts, assert_amounts, assert_standing, instant, read_accounts, unhandled
 from .load import Record, Sending
 from .sent import Book, Position, read_book
 from .table import Line
@@ -64,6 +64,11 @@ class Ground:
         done = self._run(self.environment, *arguments)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def tollbook_dies(self, fault: str, *arguments: str) -> None:
+        """A command that ends as by kill -9 where the fault is; AssertionError when it does not."""
+        done = self._run(self.environment | {"TOLLBOOK_FAULT": fault}, *arguments)
+        assert done.returncode == 9, f"{arguments}: {done.stdout}{done.stderr}"
 
     # ---- processes
 
@@ -219,8 +224,17 @@ class Scenario:
         self.ground.wait_landed()
         self.recovery_s = max(self.recovery_s, time.monotonic() - began)
 
-    def check(self, watched: Watched | None = None, taken: Set[Position] = frozenset(), deep: bool = False) -> Book:
-        """I1 to I5, and the audit (`deep`: from the events on); adds the table's line, also when something is wrong."""
+    def check(
+        self,
+        watched: Watched | None = None,
+        taken: Set[Position] = frozenset(),
+        deep: bool = False,
+        shrinks: bool = False,
+    ) -> Book:
+        """I1 to I5, and the audit (`deep`: from the events on); adds the table's line, also when something is wrong.
+
+        `shrinks`: usage did so at times, and alerts may have been taken back and raised again.
+        """
         book = read_book(self.path).without(taken)
         accounts = read_accounts(book, self.ground.settings, self.since)
         counts = (len(accounts.lost), len(accounts.doubled))
@@ -230,7 +244,7 @@ class Scenario:
         assert not accounts.misjudged, accounts.misjudged[:3]
         assert_amounts(book, self.run, self.ground.settings)
         if watched is not None:
-            assert_alerts(watched, book, self.run, self.ground.settings)
+            (assert_standing if shrinks else assert_alerts)(watched, book, self.run, self.ground.settings)
         self.ground.tollbook("audit", *(["--deep"] if deep else []))
         found = self.ground.unhandled_since(self.logs)
         assert not found, "\n\n".join(found)

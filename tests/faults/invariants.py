@@ -26,6 +26,9 @@ DUPLICATE = "duplicate"
 MEASURES = (*TOKEN_CLASSES, "requests", "unpriced_requests", "cost_usd")
 KINDS = ("organization", "department", "user", "project", "model")
 SUMS = ", ".join(f"sum({name}) AS sum_{name}" for name in MEASURES)
+#: A record of the load is one row; the second of a pair belongs to the first, and re-rating's entries nobody sent.
+IDENTITY = "if(revision > 0, concat(event_id, '#', toString(revision)), event_id)"
+SENT = "src_entry = 0 AND adjustment_type NOT IN ('re-rating', 'pricing', 'unpricing')"
 Cell = tuple[str, str, str, int]  # scope kind, organization, scope, start of the window
 Amounts = tuple[int | Decimal, ...]  # by MEASURES
 Cells = Mapping[Cell, Amounts]
@@ -42,7 +45,7 @@ class Accounts:
 
 
 def accounts(book: Book, booked: Counter[str], rejected: Iterable[tuple[str, str]]) -> Accounts:
-    """I1. `booked` counts event ids of the usage table, `rejected` holds (sha256 of the bytes, reason). Pure."""
+    """I1. `booked` counts identities of the usage table, `rejected` holds (sha256 of the bytes, reason). Pure."""
     identity_of = {one.digest: one.identity for one in book.sent}
     sent = Counter(one.identity for one in book.sent)
     acknowledged = Counter(one.identity for one in book.sent if one.number in book.positions)
@@ -77,18 +80,22 @@ def read_accounts(book: Book, settings: Settings, since: datetime) -> Accounts:
     booked = "booked_at >= {since:DateTime('UTC')}"
     digests = f"SELECT lower(hex(SHA256(value))) AS digest, reason FROM rejected WHERE {booked}"
     with warehouse.connect(settings) as client:
-        rows = client.query_arrow(f"SELECT event_id FROM usage WHERE {booked}", at, use_strings=True)
+        rows = client.query_arrow(
+            f"SELECT {IDENTITY} AS identity FROM usage WHERE {booked} AND {SENT}", at, use_strings=True
+        )
         refused = client.query_arrow(digests, at, use_strings=True)
     rejected = zip(refused.column("digest").to_pylist(), refused.column("reason").to_pylist(), strict=True)
-    return accounts(book, Counter(rows.column("event_id").to_pylist()), rejected)
+    return accounts(book, Counter(rows.column("identity").to_pylist()), rejected)
 
 
 # ---- amounts
 
 
 def events_of(book: Book) -> list[Sent]:
-    """Each event that must be booked, once."""
-    return list({one.identity: one for one in book.sent if one.fate == USAGE}.values())
+    """Each event that must be booked, once: its highest revision."""
+    return list(
+        {one.event: one for one in sorted(book.sent, key=lambda one: one.revision) if one.fate == USAGE}.values()
+    )
 
 
 def cells(events: Iterable[Sent], span_us: int) -> dict[Cell, Amounts]:
@@ -96,7 +103,7 @@ def cells(events: Iterable[Sent], span_us: int) -> dict[Cell, Amounts]:
     sums: dict[Cell, list[Any]] = defaultdict(lambda: [0] * len(MEASURES))
     for one in events:
         organization, department, user, model = one.scopes
-        amounts = (*one.tokens, 1, int(one.cost_usd is None), one.cost_usd or Decimal(0))
+        amounts = (*one.tokens, one.requests, int(one.cost_usd is None), one.cost_usd or Decimal(0))
         for kind, scope in zip(KINDS, (organization, department, user, one.project, model), strict=True):
             held = sums[kind, organization, scope, one.hour // span_us * span_us]
             for index, amount in enumerate(amounts):
@@ -141,7 +148,8 @@ def _read_cells(settings: Settings, kind: str, scope: str, start: str, source: s
 
 
 def _same(wanted: Cells, found: Cells, place: str) -> None:
-    differing = [cell for cell in wanted.keys() | found.keys() if wanted.get(cell) != found.get(cell)]
+    nothing = (0,) * len(MEASURES)  # what adds up to nothing may be there or not
+    differing = [cell for cell in wanted.keys() | found.keys() if wanted.get(cell, nothing) != found.get(cell, nothing)]
     shown = [(cell, wanted.get(cell), found.get(cell)) for cell in sorted(differing)[:3]]
     assert not differing, f"{place}: {len(differing)} of {len(wanted)} cells differ (cell, sent, found): {shown}"
 
@@ -149,7 +157,7 @@ def _same(wanted: Cells, found: Cells, place: str) -> None:
 def _totals(events: list[Sent]) -> tuple[int, int, int, Decimal]:
     first, second = TOKEN_CLASSES.index("input_tokens"), TOKEN_CLASSES.index("output_tokens")
     return (
-        len(events),
+        sum(one.requests for one in events),
         sum(one.tokens[first] for one in events),
         sum(one.tokens[second] for one in events),
         sum((one.cost_usd or Decimal(0) for one in events), Decimal(0)),
@@ -188,13 +196,13 @@ class Watched:
         )
 
 
-def expected_alerts(watched: Watched, book: Book) -> set[str]:
+def expected_alerts(watched: Watched, book: Book, revision: int = 0) -> set[str]:
     """The ids of the alerts that must stand: each threshold that an organization of the book reached in a day."""
     used: Counter[tuple[str, int]] = Counter()
     for one in events_of(book):
         used[one.scopes[0], one.hour // DAY_US * DAY_US] += one.tokens[0] + one.tokens[1]
     return {
-        alert_id(watched.id, organization, "organization", organization, "day", day, threshold, 0)
+        alert_id(watched.id, organization, "organization", organization, "day", day, threshold, revision)
         for (organization, day), tokens in used.items()
         for threshold in watched.thresholds
         if tokens * 100 >= watched.limit * threshold
@@ -218,6 +226,32 @@ def assert_alerts(watched: Watched, book: Book, run: str, settings: Settings) ->
     assert in_topic.keys() == expected
     assert in_topic == Counter(row["alert_id"] for row in rows)
     assert set(in_topic.values()) <= {1}
+
+
+def assert_standing(watched: Watched, book: Book, run: str, settings: Settings) -> None:
+    """I4 where usage also shrinks: each alert said once and once taken back at most, and what stands is what must."""
+    alerts = [
+        alert
+        for alert in read_alerts(settings, follow=False)
+        if alert["budget_id"] == watched.id and alert["organization"].endswith(f"-{run}")
+    ]
+    said = Counter((alert["alert_id"], alert["state"]) for alert in alerts)
+    rows = warehouse.ask(
+        settings,
+        "SELECT alert_id, state, count() AS times FROM alert_entries FINAL "
+        "WHERE budget_id = {budget:String} AND endsWith(organization, {run:String}) GROUP BY ALL",
+        {"budget": watched.id, "run": f"-{run}"},
+    )
+    assert said == {(row["alert_id"], row["state"]): row["times"] for row in rows}
+    assert set(said.values()) <= {1}
+    newest = {
+        (alert["organization"], alert["window_start"], alert["threshold"]): alert["alert_id"]
+        for alert in sorted(alerts, key=lambda alert: alert["revision"])
+    }
+    standing = {one for one in newest.values() if (one, "retracted") not in said}
+    last = {alert["alert_id"]: alert["revision"] for alert in alerts}
+    assert len(standing) == len(expected_alerts(watched, book))
+    assert standing <= {one for revision in set(last.values()) for one in expected_alerts(watched, book, revision)}
 
 
 # ---- logs

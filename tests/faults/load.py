@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ from schemas.event import event_key
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import EVENTS
-from stream_processors.reference import price_pico
+from stream_processors.reference_prices import Overrides, price_pico
 
 from .sent import USAGE, Sent, SentFile
 
@@ -44,11 +44,24 @@ class Record:
     tokens: tuple[int, ...]
     cost_usd: Decimal | None
     fate: str
+    revision: int = 0
+    requests: int = 1
 
     def line(self, number: int) -> Sent:
         digest = hashlib.sha256(self.value).hexdigest()
-        fields = (self.scopes, self.project, self.hour, self.tokens, self.cost_usd, self.fate)
-        return Sent(number, self.identity or digest, digest, *fields)
+        return Sent(
+            number,
+            self.identity or digest,
+            digest,
+            self.scopes,
+            self.project,
+            self.hour,
+            self.tokens,
+            self.cost_usd,
+            self.fate,
+            self.revision,
+            self.requests,
+        )
 
 
 def last_hour() -> tuple[int, int]:
@@ -76,22 +89,40 @@ def records_of(events: pa.RecordBatch, schema_id: int) -> list[Record]:
     """The records of events, priced in Decimal by the reference, which shares nothing with the engine."""
     values = encode_batch(events, schema_id)
     rows = events.to_pylist(maps_as_pydicts="strict")
-    return [_record(row, value) for row, value in zip(rows, values, strict=True)]
+    return [
+        record_of(row | {"occurred_at": micros_of(row["occurred_at"])}, value)
+        for row, value in zip(rows, values, strict=True)
+    ]
 
 
-def _record(row: dict[str, Any], value: bytes) -> Record:
-    occurred_at = (row["occurred_at"] - EPOCH) // timedelta(microseconds=1)
-    cost_pico = price_pico(row | {"occurred_at": occurred_at})
+def micros_of(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def record_of(
+    row: Mapping[str, Any],
+    value: bytes,
+    overrides: Overrides = (),
+    fate: str = USAGE,
+    requests: int = 1,
+    cost_pico: int | None = None,
+) -> Record:
+    """The record of an event (`occurred_at` in microseconds). What an adjustment comes to is told."""
+    occurred_at = row["occurred_at"]
+    if row["kind"] != "adjustment":
+        cost_pico = price_pico(row, overrides)
     return Record(
-        event_key(row["organization"], row["user"], row["event_id"]),
+        event_key(row["organization"], row["user"], row["corrects"] or row["event_id"]),
         value,
-        row["event_id"],
+        f"{row['event_id']}#{row['revision']}" if row["revision"] else row["event_id"],
         (row["organization"], row["department"], row["user"], row["model"]),
         row["project"],
         occurred_at // HOUR_US * HOUR_US,
         tuple(row[name] for name in TOKEN_CLASSES),
         None if cost_pico is None else Decimal(cost_pico).scaleb(-12),
-        USAGE,
+        fate,
+        row["revision"],
+        requests,
     )
 
 

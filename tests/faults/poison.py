@@ -18,11 +18,12 @@ DAY_US = 24 * HOUR_US
 def _changed(value: bytes, **changes: Any) -> bytes:
     """The event with fields replaced, written without the producer's checks."""
     schema_id = int.from_bytes(value[1:5], "big")
-    event = _event(value)
+    event = event_of(value)
     return encode({**event, **changes}, "usage_event.v1", schema_id)
 
 
-def _event(value: bytes) -> dict[str, Any]:
+def event_of(value: bytes) -> dict[str, Any]:
+    """The event in a record's bytes, by the names of its schema."""
     record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), avro_schema("usage_event.v1"), None)
     return dict(record)
 

@@ -27,6 +27,13 @@ class Sent:
     tokens: tuple[int, ...]  # by TOKEN_CLASSES
     cost_usd: Decimal | None  # None: it has no price
     fate: str
+    revision: int = 0  # of what is stated in revisions the highest counts
+    requests: int = 1  # of an entry that corrects: 0, or -1 when it takes back
+
+    @property
+    def event(self) -> str:
+        """What all revisions of one event have in common."""
+        return self.identity.partition("#")[0]
 
 
 class SentFile:
@@ -48,6 +55,8 @@ class SentFile:
                     "tokens": one.tokens,
                     "cost_usd": None if one.cost_usd is None else str(one.cost_usd),
                     "fate": one.fate,
+                    "revision": one.revision,
+                    "requests": one.requests,
                 },
                 option=orjson.OPT_APPEND_NEWLINE,
             )
@@ -99,6 +108,8 @@ def read_book(path: Path) -> Book:
                 tuple(entry["tokens"]),
                 None if cost is None else Decimal(cost),
                 entry["fate"],
+                entry["revision"],
+                entry["requests"],
             )
         )
     return book

@@ -23,7 +23,7 @@ PAIRS = tuple(itertools.combinations(WORKERS, 2))
 
 
 def test_few_kills(scenario: Scenario) -> None:
-    _survive(scenario, [(name,) for name in WORKERS], events=20_000, rate=10_000)
+    _survive(scenario, [(name,) for name in WORKERS], events=8_000, rate=10_000)
 
 
 @pytest.mark.campaign

@@ -31,7 +31,7 @@ def test_one_worker_three_and_one_again(scenario: Scenario) -> None:
             else:
                 for one in mine:
                     one[1].terminate()
-                    one[1].wait(30)
+                    assert one[1].wait(30) == 0, f"{kind} did not end in order"
                     helpers.remove(one)
             members = 1 + sum(1 for name, _ in helpers if name == kind)
             wait_until(lambda kind=kind, members=members: ground.members(kind) == members, f"{members} {kind}")  # type: ignore[misc]

@@ -30,6 +30,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import ALERTS
 from stream_processors.budget_log import read_histories
+from stream_processors.core.alert_subjects import instant
 from stream_processors.core.alerts import AlertBook, alert_record, limit_record
 from stream_processors.core.budgets import Budget
 from tollbook import main
@@ -61,7 +62,9 @@ limit = 1_000_000
 def still_stack(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Environment]:
     """Kafka, registry and ClickHouse, provisioned and migrated; nothing streams."""
     environment = new_stack_environment()
-    without = [f"--without={name}" for name in ("rating", "windows", "sink", "notifier", "collector", "superset")]
+    without = [
+        f"--without={name}" for name in ("rating", "windows", "sink", "notifier", "collector", "console", "superset")
+    ]
     try:
         started = run_tollbook(environment, "up", "--detach", *without)
         assert started.returncode == 0, started.stdout + started.stderr
@@ -141,7 +144,7 @@ class Appender:
 
 
 def test_applying_listing_changing_and_pruning(
-    run: Callable[..., Any], still_settings: Settings, tmp_path: Path
+    run: Callable[..., Any], tell: Callable[..., Result], still_settings: Settings, tmp_path: Path
 ) -> None:
     file = tmp_path / "budgets.toml"
     file.write_text(FILE)
@@ -159,10 +162,24 @@ def test_applying_listing_changing_and_pruning(
     assert [dated.budget.version for dated in history[-2:]] == [first_version, first_version + 1]
     assert history[-2].effective_at < history[-1].effective_at
 
+    file.write_text(file.read_text().replace("200.00", "300.00"))
+    [planned] = run("budgets", "apply", str(file), "--next-window")
+    [change] = planned["changed"]
+    assert (change["new"]["limit"], change["effective_at"]) == ("300.00", as_json(WINDOW.end))
+    told = tell("budgets", "list").stdout
+    assert f"planned    department-month: limit 200.00 → 300.00 (version {first_version + 2}), from " in told
+    assert "planned for " in tell("budgets", "show", "department-month").stdout
+    file.write_text(file.read_text().replace("300.00", "200.00"))
+    assert "what was planned is dropped" in tell("budgets", "apply", str(file)).stdout
+
     [pruned] = run("budgets", "apply", str(file), "--prune")
     assert pruned["removed"] == ["user-day"]
     [listed] = run("budgets", "list")
     assert [(budget["id"], budget["limit"]) for budget in listed] == [("department-month", "200.00")]
+
+
+def as_json(at: int) -> str:
+    return f"{instant(at):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_a_top_up_is_kept_with_the_budget_and_mistakes_are_refused(
@@ -170,17 +187,18 @@ def test_a_top_up_is_kept_with_the_budget_and_mistakes_are_refused(
 ) -> None:
     file = tmp_path / "budgets.toml"
     file.write_text(FILE.replace("user-day", "topped-up"))
-    run("budgets", "apply", str(file))
-    [given] = run("budgets", "top-up", "topped-up", "500000", "--scope", "ada", "--organization", "acme")
+    run("budgets", "apply", str(file), "--author", "mia")
+    given_to = ("--scope", "ada", "--organization", "acme", "--author", "tom")
+    [given] = run("budgets", "top-up", "topped-up", "500000", *given_to)
     assert (given["amount"], given["unit"], given["scope"]) == ("500000", "tokens", "ada")
     [grant] = read_histories(still_settings.kafka)["topped-up"][-1].budget.grants
     assert (grant.organization, grant.scope, grant.amount) == ("acme", "ada", 500_000)
     assert run("budgets", "apply", str(file))[0]["changed"] == []
     told = tell("budgets", "show", "topped-up").stdout.splitlines()
-    assert told[0].startswith("user:* day tokens 1000000 at 50,")
+    assert told[0].startswith("user:* day tokens 1,000,000 at 50,")
     assert [line.partition("UTC: ")[2] for line in told[1:3]] == [
-        "applied",
-        "topped up by 500000 tokens for ada of acme",
+        "applied by mia",
+        "topped up by 500,000 tokens for ada of acme by tom",
     ]
     assert tell("budgets", "show", "nobody").exit_code == 2
     for arguments, said in (
@@ -281,7 +299,7 @@ def test_limits_tell_what_is_used(run: Callable[..., Any], still_settings: Setti
     for offset, (scope, window, used) in enumerate(
         [("engineering", WINDOW, 149_999_999_999_999), ("sales", WINDOW, 10**12), ("finance", over, 999 * 10**12)]
     ):
-        record = limit_record(BUDGET, "acme", "department", scope, window, used, [], WINDOW.start)
+        record = limit_record(BUDGET, "acme", "department", scope, window, used, False, [], WINDOW.start)
         land(still_settings, record, offset)
 
     before = time.time()

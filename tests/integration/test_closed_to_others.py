@@ -40,13 +40,17 @@ def test_state_is_closed_to_others(stack: Environment) -> None:
     assert stat.S_IMODE((state_dir / "stack.toml").stat().st_mode) == 0o600
 
 
-def test_no_secret_is_in_a_log_or_in_a_file_of_another_mode_than_0600(stack: Environment) -> None:
+def test_no_secret_is_in_a_log_or_in_a_file_of_another_mode_than_0600(
+    stack: Environment, run_tollbook: RunTollbook
+) -> None:
     state_dir = Path(stack["TOLLBOOK_STATE_DIR"])
     values = tomllib.loads((state_dir / "stack.toml").read_text())
     secrets = [values[name].encode() for name in SECRETS]
-    secrets.append((state_dir / "collector" / "token").read_bytes().strip())
+    run_tollbook(stack, "budgets", "token", "kept-secret")
+    tokens = {"collector/token", "console/kept-secret.token"}
+    secrets += [(state_dir / name).read_bytes().strip() for name in tokens]
     holding = [path for path in state_dir.rglob("*") if _holds(path, secrets)]
-    assert {path.relative_to(state_dir).as_posix() for path in holding} >= {"stack.toml", "collector/token"}
+    assert {path.relative_to(state_dir).as_posix() for path in holding} >= {"stack.toml", *tokens}
     assert not [path for path in holding if path.is_relative_to(state_dir / "logs")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in holding} == {0o600}
 

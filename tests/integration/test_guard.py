@@ -1,11 +1,13 @@
 """The guard on the running ledger: it hears of what is used, lets go of reservations, and knows idle from dead."""
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -18,8 +20,10 @@ from click.testing import CliRunner
 from producers.client import Producer
 from producers.guard import Guard
 from producers.limit_book import Estimate
+from schemas.calendar import PERIODS, Calendar
 from schemas.event import UsageEvent
 from schemas.settings import Settings
+from stream_processors.alert_log import read_alerts
 from tests.conftest import Environment
 from tollbook import main
 
@@ -130,6 +134,87 @@ def test_guards_at_a_limit_overshoot_by_less_than_an_estimate_a_client(
             until(lambda guard=guard: standings(guard, organization) == [(used, 0)])  # type: ignore[misc]
             refused = guard.check(organization, {"user": "ada"}, Estimate())
             assert (refused.decision, refused.allowed) == ("block_new", False)
+
+
+def test_a_pause_lasts_until_somebody_resumes_it(
+    guard: Guard, settings: Settings, stack: Environment, tmp_path: Path
+) -> None:
+    organization = f"guarded-{secrets.token_hex(4)}"
+    apply_budget(stack, tmp_path, organization, 'limit = 100\naction = "pause"\n')
+    until(lambda: standings(guard, organization) == [(0, 0)])
+    resume = ["budgets", "resume", organization, "--scope", "ada", "--author", "mia"]
+    early = CliRunner().invoke(main, resume, env=stack)
+    assert (early.exit_code, f"nothing is paused for ada of {organization}" in early.output) == (1, True)
+
+    with Producer(settings) as producer:
+        producer.emit(usage(organization, output_tokens=120))
+    until(lambda: standings(guard, organization) == [(120, 0)])
+    refused = guard.check(organization, {"user": "ada"}, Estimate(), continues=True)
+    assert (refused.decision, refused.allowed, refused.budget_id) == ("pause", False, organization)
+    until(lambda: told(stack, organization) == ["pause"])
+
+    done = CliRunner().invoke(main, resume, env=stack)
+    assert (done.exit_code, f"user ada of {organization} goes on" in done.output) == (0, True), done.output
+    until(lambda: guard.check(organization, {"user": "ada"}, Estimate(output_tokens=1)).allowed)
+    until(lambda: told(stack, organization) == ["allow"])
+    assert CliRunner().invoke(main, resume, env=stack).exit_code == 1
+    shown = CliRunner().invoke(main, ["budgets", "show", organization], env=stack).output
+    assert f"UTC: resumed for ada of {organization} by mia" in shown
+
+
+def test_a_budget_holds_from_its_date_on(guard: Guard, settings: Settings, stack: Environment, tmp_path: Path) -> None:
+    """Applied before it is valid, on a scope that has used more than its limit already."""
+    organization = f"guarded-{secrets.token_hex(4)}"
+    with Producer(settings) as producer:
+        producer.emit(usage(organization, output_tokens=120))
+    valid_from = datetime.now(UTC) + timedelta(seconds=4)
+    dates = f"valid_from = {valid_from.isoformat()}\n"
+    apply_budget(stack, tmp_path, organization, f'limit = 100\nthresholds = [100]\naction = "block_new"\n{dates}')
+    assert standings(guard, organization) == [] or datetime.now(UTC) >= valid_from
+    until(lambda: standings(guard, organization) == [(120, 0)])
+    assert datetime.now(UTC) >= valid_from
+    assert guard.check(organization, {"user": "ada"}, Estimate()).decision == "block_new"
+    [alert] = [record for record in read_alerts(settings, follow=False) if record["budget_id"] == organization]
+    assert alert["raised_at"] >= valid_from
+
+
+def test_who_will_exceed_a_limit_is_said_without_new_usage(
+    settings: Settings, stack: Environment, tmp_path: Path
+) -> None:
+    """In a window of which some has passed and some is left, with a limit between what is used and what it comes to."""
+    organization, now, used = f"guarded-{secrets.token_hex(4)}", time.time_ns() // 1000, 10_000
+    windows = [Calendar().window(period, now) for period in PERIODS]
+    window = next(each for each in windows if 0.1 < (now - each.start) / (each.end - each.start) < 0.9)
+    with Producer(settings) as producer:
+        producer.emit(usage(organization, output_tokens=used))
+    limit = (used + used * (window.end - window.start) // (now - window.start)) // 2
+    file = tmp_path / "budgets.toml"
+    file.write_text(
+        f'[[budget]]\nid = "{organization}"\nscope = "user:*"\norganization = "{organization}"\nunit = "tokens"\n'
+        f'period = "{window.kind}"\nlimit = {limit}\nthresholds = [1000]\nforecast = true\n'
+    )
+    applied = CliRunner().invoke(main, ["budgets", "apply", str(file)], env=stack)
+    assert applied.exit_code == 0, applied.output
+
+    def own() -> list[Any]:
+        return [record for record in read_alerts(settings, follow=False) if record["budget_id"] == organization]
+
+    until(lambda: bool(own()))
+    [alert] = own()
+    assert (alert["type"], alert["state"], alert["scope"], alert["used"]) == ("forecast", "raised", "ada", str(used))
+    assert alert["detail"].startswith(f"user ada of {organization} will exceed {limit:,} tokens")
+    assert alert["threshold"] >= 100
+
+
+def told(stack: Environment, organization: str) -> list[str]:
+    """What the collector says a call of the user may do, by the budget of this test alone."""
+    token = (Path(stack["TOLLBOOK_STATE_DIR"]) / "collector/token").read_text().strip()
+    request = urllib.request.Request(  # noqa: S310
+        f"{stack['TOLLBOOK_COLLECTOR']}/v1/limits/{organization}/user/ada", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:  # noqa: S310
+        limits = json.load(answer)["limits"]
+    return [each["decision"] for each in limits if each["budget_id"] == organization]
 
 
 def test_the_page_s_example_runs(stack: Environment) -> None:

@@ -10,6 +10,7 @@ SELECT
     toUnixTimestamp64Micro(window_start) AS start,
     unit,
     used,
+    estimated,
     remaining,
     limit,
     positions

@@ -8,6 +8,7 @@ SELECT
     kind,
     adjustment_type,
     tags['price_version'] AS price_version,
+    tags['reassigned'] AS reassigned,
     toString(cost_usd) AS cost_usd,
     requests,
     unpriced_requests,

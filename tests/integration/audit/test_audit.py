@@ -16,6 +16,7 @@ from stream_processors.audit.conservation import read_landed
 from stream_processors.audit.datasets import ASSETS, Dataset, check_datasets, datasets_from_files
 from stream_processors.audit.model import Check, Difference, Report
 from stream_processors.audit.rollups import when_settled
+from stream_processors.audit.run import list_half_moved, list_unsettled
 from stream_processors.audit.windows import check_windows, read_counted
 
 from . import books
@@ -434,3 +435,47 @@ def _command(agreeing: Books, *arguments: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stdout
+
+
+def test_provisional_usage_that_never_ended_is_told(empty_books: Books) -> None:
+    uses = [
+        ("open", 0, "provisional", "ok", "0.25", 49),
+        ("open", 1, "provisional", "ok", "0.25", 1),  # the first one counts
+        ("young", 0, "provisional", "ok", "9", 47),
+        ("ended", 0, "provisional", "ok", "9", 49),
+        ("ended", 1, "final", "ok", "9", 49),
+        ("cancelled", 0, "provisional", "cancelled", "9", 49),
+        ("unpriced", 0, "provisional", "error", "NULL", 49),
+        ("plain", 0, "usage", "ok", "9", 49),
+    ]
+    rows = ", ".join(
+        f"('jobs', '{event_id}', {revision}, '{kind}', '{status}', {cost}, now64(6) - toIntervalHour({hours}), {place})"
+        for place, (event_id, revision, kind, status, cost, hours) in enumerate(uses)
+    )
+    columns = "source, event_id, revision, kind, status, cost_usd, booked_at, src_offset"
+    empty_books.spoil(f"INSERT INTO usage ({columns}) VALUES {rows}")
+    check = list_unsettled(empty_books.ledger)
+    assert (check.checked, check.notes) == (
+        2,
+        ["jobs: 2 uses without a final within 48 hours stand as they are, 0.50 US dollars"],
+    )
+
+
+def test_usage_that_was_moved_half_way_is_told(empty_books: Books) -> None:
+    sides = [("a", "in"), ("a", "out"), ("b", "in"), ("b", "out"), ("b", "in")]
+    at = "2026-03-05 12:00:00"
+    rows = ", ".join(
+        f"('svc', '{event}', '{event}{place}', 'adjustment', map('reassigned', '{side}'), '{at}', {place})"
+        for place, (event, side) in enumerate(sides)
+    )
+    empty_books.spoil(
+        f"INSERT INTO usage (source, corrects, event_id, kind, tags, occurred_at, src_offset) VALUES {rows}"
+    )
+    check = list_half_moved(empty_books.ledger)
+    assert (check.checked, check.notes) == (
+        1,
+        [
+            "svc: 1 uses are on their way to another department; if nothing moves them now, "
+            "run `tollbook directory correct --from 2026-03-01T00:00:00Z` again"
+        ],
+    )

@@ -256,17 +256,12 @@ def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once(
         place.configure(mail("mail", port), hook("good", receiver), hook("team", named), routes)
         place.start()
         with UsageProducer(settings) as producer:
-            producer.emit(
-                UsageEvent(
-                    event_id=secrets.token_hex(8),
-                    source="notifier-test",
-                    occurred_at=datetime.now(UTC),
-                    organization=organization,
-                    provider="openai",
-                    model="gpt-4o-mini",
-                    input_tokens=80,
-                )
-            )
+            producer.emit(usage(organization, "ada", 30))
+            producer.emit(usage(organization, "bob", 10))
+        landed = run_tollbook(place.environment, "wait", "--timeout", "60")
+        assert landed.returncode == 0, landed.stderr
+        with UsageProducer(settings) as producer:
+            producer.emit(usage(organization, "ada", 40))
         until(lambda: len(inbox.mails) >= 2 and len(receiver.requests) >= 2)
         waited = run_tollbook(place.environment, "wait", "--timeout", "60")
         assert waited.returncode == 0, waited.stderr
@@ -274,9 +269,25 @@ def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once(
         until(lambda: len(named.requests) >= 1)
     assert [json.loads(body)["data"]["threshold"] for _, body in receiver.requests] == [50, 75]
     assert [json.loads(body)["data"]["threshold"] for _, body in named.requests] == [75]
+    for _, body in receiver.requests:  # as far as usage had landed
+        contributors = json.loads(body)["data"]["contributors"]
+        assert [(each["scope_kind"], each["scope"]) for each in contributors] == [("user", "ada"), ("user", "bob")]
     subjects = [str(message["Subject"]) for message in inbox.mails]
     assert [subject.split(":")[0] for subject in subjects] == ["[Tollbook] info", "[Tollbook] warning"]
     assert all(f"reached {share} %" in subject for subject, share in zip(subjects, (50, 75), strict=True))
+
+
+def usage(organization: str, user: str, tokens: int) -> UsageEvent:
+    return UsageEvent(
+        event_id=secrets.token_hex(8),
+        source="notifier-test",
+        occurred_at=datetime.now(UTC),
+        organization=organization,
+        user=user,
+        provider="openai",
+        model="gpt-4o-mini",
+        input_tokens=tokens,
+    )
 
 
 def test_a_channel_can_be_tried(place: Place) -> None:

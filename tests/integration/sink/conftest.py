@@ -125,7 +125,7 @@ class Ledger:
             newest = {row["src_partition"]: row["newest"] for row in found}
             return all(newest.get(partition, -1) >= self.chains[partition].head for partition in partitions)
 
-        wait_until(landed, 90)
+        wait_until(landed, 90, self.log)
 
     def assert_exact(self, partitions: range = range(4)) -> None:
         """Table, rollups, rejects and blocks of each partition are what its chain says, each position once."""
@@ -159,10 +159,13 @@ def spawn(module: str, environment: Environment, log: Path) -> subprocess.Popen[
         return subprocess.Popen([sys.executable, "-m", module], env=os.environ | environment, stdout=out, stderr=out)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float, log: Path | None = None) -> None:
+    """Fails with the end of the log, if one is given."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
+        if time.monotonic() > deadline:
+            said = log.read_text(errors="replace")[-8_000:] if log and log.exists() else ""
+            pytest.fail(f"the condition did not come true within {timeout_s} s\n{said}")
         time.sleep(0.05)
 
 

@@ -116,6 +116,22 @@ def test_frozen_for_longer_than_its_session_it_goes_on(quiet: Ledger) -> None:
     assert process.is_running()
 
 
+def test_forgotten_by_its_group_in_the_middle_of_an_insert_it_goes_on(quiet: Ledger) -> None:
+    """What it would commit is refused then, and what it inserted is found when it begins again."""
+    process = quiet.start_sink()
+    quiet.front.fail("stall", 99)
+    quiet.chains[0].append(50)
+    wait_until(lambda: quiet.planned(0), 60)
+    process.suspend()
+    wait_until(lambda: group_members(quiet.settings.kafka, SINK_GROUP) == 0, 60)
+    process.resume()
+    quiet.front.fail("none")
+    quiet.chains[0].append(50)
+    quiet.wait_landed()
+    quiet.assert_exact()
+    assert process.is_running()
+
+
 def test_a_commit_that_fell_back_doubles_nothing(quiet: Ledger) -> None:
     """Offsets restored from an older copy: the blocks after them are in ClickHouse already."""
     quiet.chains[1].append(70)
@@ -156,7 +172,7 @@ def test_a_failed_or_cut_insert_is_read_back_and_repeated(quiet: Ledger, mode: s
 
 def test_an_insert_that_still_waits_in_clickhouse_is_not_doubled(quiet: Ledger) -> None:
     quiet.start_sink()
-    quiet.front.fail("stall")
+    quiet.front.fail("stall", 99)  # whichever insert is next: the look-out for copies makes some too
     quiet.chains[0].append(90)
     wait_until(lambda: quiet.planned(0), 60)
     quiet.stop_sink(signal.SIGKILL)

@@ -82,7 +82,15 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
     latencies = {f"{what}_p{p}_ms": 1.5 for what in ("alert", "mail", "webhook", "row") for p in (50, 95, 99)}
     measured = {
         "peers": peers(),
-        "latency": section(rate=1_000, rate_reached=990, probes=200, alerts=200, rows=200, **latencies),
+        "latency": section(
+            rate=1_000,
+            rate_reached=990,
+            probes=200,
+            alerts=200,
+            rows=200,
+            cpu_percent={"kafka": 10.0, "sink": 5.5},
+            **latencies,
+        ),
         "recovery": section(worker="rating", round=0, seconds=7.5, mb=300)
         | {"parameters": {"keys": 1_000_000, "ids": 3_000_000}},
         "memory": section(
@@ -105,6 +113,7 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
     assert "| chart | p50 at 10M rows | p95 at 10M rows |" in page
     assert "| Cost by model | 10.00 | 20.00 |" in page
     assert "| rating | 0 | 7.50 | 300 |" in page
+    assert "| together | 15.50 |" in page
     assert "0.1 records and 30.5 bytes an event" in page
 
 

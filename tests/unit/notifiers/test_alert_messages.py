@@ -36,9 +36,29 @@ def test_the_numbers_are_the_alert_s_own() -> None:
     ]
 
 
+def test_an_organization_is_named_once_and_amounts_are_grouped() -> None:
+    whole = stored_alert(scope_kind="organization", scope="acme", unit="tokens", used="13500000", limit="15000000")
+    told = messages.text([whole], "").splitlines()
+    assert [line for line in told if "acme" in line][1:] == ["  organization: acme"]
+    assert "  used: 13,500,000 of 15,000,000 tokens (90.0 %)" in told
+    assert "  remaining: 1,500,000 tokens, 21.5 days left" in told
+
+
 def test_what_a_budget_counts_is_said() -> None:
     told = messages.text([stored_alert(conditions="feature=search&model=gpt-4o|o3")], "")
     assert "  only: feature=search&model=gpt-4o|o3\n" in told
+
+
+def test_who_contributed_most_is_said() -> None:
+    ada = {"scope_kind": "user", "scope": "ada", "used": "1234.50", "percent": 41}
+    nobody = {"scope_kind": "user", "scope": "", "used": "5.00", "percent": 0}
+    alert = stored_alert() | {"contributors": [ada, nobody]}
+    told = messages.text([alert], "").splitlines()
+    assert [line for line in told if "most" in line and "by user" in line] == [
+        "  most by user: ada, 1,234.50 (41 %)",
+        "  most by user: (unassigned), 5.00 (0 %)",
+    ]
+    assert orjson.loads(messages.webhook([alert], ""))["data"]["contributors"] == [ada, nobody]
 
 
 def test_a_percentage_is_never_rounded_up() -> None:

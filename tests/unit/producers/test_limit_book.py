@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.limit_book import NEVER_HEARD_S, Estimate, GuardedBudget, Limit, LimitBook, Verdict
+from producers.limit_book import NEVER_HEARD_S, Era, Estimate, GuardedBudget, Limit, LimitBook, Verdict
 
 SECOND = 1_000_000
 NOW = 1_768_003_200 * SECOND
@@ -20,7 +20,7 @@ ADA = {"user": "ada"}
 def book(action: str = "block_new", shards: int = 1, **fields: Any) -> LimitBook:
     """A book that has heard of one budget, each user 1 000 tokens an hour, a moment ago."""
     made = LimitBook(shards, **{"stale_after_s": 10.0, "fail_closed": True, "reserve_s": 600.0} | fields)
-    made.put_budget("b", replace(BUDGET, action=action))
+    made.put_budget("b", [Era(0, None, replace(BUDGET, action=action))])
     for shard in range(shards):
         made.heartbeat(shard, NOW, {})
     return made
@@ -64,8 +64,39 @@ def test_pause_refuses_all_and_outlives_its_window_until_resumed() -> None:
         made.heartbeat(0, now, {})
         refused = check(made, 1, now, continues=True)
         assert (refused.decision, refused.allowed) == ("pause", False)
-    made.put_limit(0, limit(1_000, "allow"))  # resumed after the end
-    assert check(made, 1, END + 30 * 86_400 * SECOND).allowed
+    later = END + 30 * 86_400 * SECOND
+    made.put_limit(0, limit(0, window_end=later + SECOND))  # resumed: told of the window that is running then
+    assert check(made, 1_000, later).allowed
+    assert check(made, 1, later).decision == "pause"
+
+
+def test_a_window_that_was_resumed_goes_on_to_its_end_and_the_next_one_has_its_limit() -> None:
+    made = book("pause")
+    made.put_limit(0, limit(1_000, "pause"))
+    assert not check(made, 1).allowed
+    made.put_limit(0, limit(1_000, "alert"))
+    made.heartbeat(0, END, {})
+    going_on = check(made, 5_000, END - 1)
+    assert going_on.allowed
+    made.release(going_on.reservation)
+    assert check(made, 1_000, END).allowed
+    refused = check(made, 1, END)
+    assert (refused.decision, refused.allowed) == ("pause", False)
+
+
+@pytest.mark.parametrize(
+    ("action", "over"), [("alert", "allow"), ("throttle", "allow"), ("block_new", "allow"), ("pause", "pause")]
+)
+def test_what_is_told_without_a_call_is_so_over_a_window_s_end_too(action: str, over: str) -> None:
+    """As `GET /v1/limits` answers: a record counts as nothing used past its window's end, but a pause outlives it."""
+    made = book(action)
+    made.put_limit(0, limit(1_500, action))
+    [before], [after] = (made.standings("acme", "user", "ada", now) for now in (END - 1, END))
+    assert (before.used, before.decision) == (1_500, "allow" if action == "alert" else action)
+    assert (after.used, after.limit, after.decision) == (0, 1_000, over)
+    if action == "pause":
+        made.put_limit(0, limit(0, window_end=END + 3_600 * SECOND))
+        assert [each.decision for each in made.standings("acme", "user", "ada", END)] == ["allow"]
 
 
 def test_throttle_returns_a_delay_that_grows_with_each_percent_over() -> None:
@@ -102,8 +133,11 @@ def test_a_grant_ends_with_its_window() -> None:
 
 def test_the_strictest_of_several_budgets_wins() -> None:
     made = book()
-    made.put_budget("org", GuardedBudget("org", "acme", "organization", "acme", "requests", 1, "pause"))
-    made.put_budget("other", GuardedBudget("other", "globex", "user", "*", "tokens", 1, "pause"))
+    for budget in (
+        GuardedBudget("org", "acme", "organization", "acme", "requests", 1, "pause"),
+        GuardedBudget("other", "globex", "user", "*", "tokens", 1, "pause"),
+    ):
+        made.put_budget(budget.id, [Era(0, None, budget)])
     assert check(made, 10).allowed
     refused = check(made, 2_000)
     assert (refused.decision, refused.budget_id) == ("pause", "org")
@@ -113,16 +147,36 @@ def test_a_budget_that_is_removed_holds_nobody_up() -> None:
     made = book()
     made.put_limit(0, limit(1_000, "block_new"))
     assert not check(made, 1).allowed
-    made.put_budget("b", None)
+    made.put_budget("b", [])
     assert check(made, 1).allowed
 
 
 def test_a_raised_limit_acts_at_once() -> None:
     made = book()
     assert check(made, 1_000).allowed
-    made.put_budget("b", replace(BUDGET, limit=2_000))
+    made.put_budget("b", [Era(0, NOW, BUDGET), Era(NOW, None, replace(BUDGET, limit=2_000))])
     assert check(made, 1_000).allowed
     assert not check(made, 1).allowed
+
+
+def test_a_budget_holds_from_its_first_date_to_before_its_last_and_as_each_era_says() -> None:
+    made = book()
+    first, second, last = NOW + 10, NOW + 20, NOW + 30
+    made.put_budget("b", [Era(first, second, BUDGET), Era(second, last, replace(BUDGET, limit=9, action="throttle"))])
+    allowed = []
+    for now in (first - 1, first, second - 1, second, last - 1, last):
+        verdict = check(made, 1_001, now)
+        made.release(verdict.reservation)
+        allowed.append((verdict.decision, len(made.standings("acme", "user", "ada", now))))
+    refused, delayed, free = ("block_new", 1), ("throttle", 1), ("allow", 0)
+    assert allowed == [free, refused, refused, delayed, delayed, free]
+
+
+def test_what_is_known_of_a_scope_is_kept_while_its_budget_is_out_of_force() -> None:
+    made = book()
+    made.put_limit(0, limit(1_000, "block_new"))
+    made.put_budget("b", [Era(0, NOW + 1, BUDGET), Era(NOW + 2, None, BUDGET)])
+    assert [check(made, 1, now).allowed for now in (NOW, NOW + 1, NOW + 2)] == [False, True, False]
 
 
 # ---- reservations

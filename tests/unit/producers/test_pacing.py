@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.client import Encoded
 from producers.sending import Tally, send_paced
 from producers.simulate import Simulation, simulate
 
@@ -34,8 +35,12 @@ class Recorder:
     clock: Clock
     sent: list[tuple[float, str]] = field(default_factory=list)
 
-    def emit_batch(self, batch: pa.RecordBatch) -> None:
-        self.sent += [(self.clock.now - 100.0, event_id) for event_id in batch.column("event_id").to_pylist()]
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        ids = [event_id.encode() for event_id in batch.column("event_id").to_pylist()]
+        return Encoded(ids, ids, np.zeros(len(ids), np.int32))
+
+    def emit_encoded(self, events: Encoded) -> None:
+        self.sent += [(self.clock.now - 100.0, event_id.decode()) for event_id in events.values]
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=50))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.money import PICO, to_pico, to_usd, usd_text
+from schemas.money import PICO, grouped, to_pico, to_usd, usd_text
 
 PICOS = st.one_of(st.integers(-(1 << 127), 1 << 127), st.sampled_from([0, 1, -1, PICO, -PICO, 10 * PICO]))
 
@@ -58,3 +58,11 @@ def test_amounts_may_be_written_in_many_ways(usd: str | Decimal) -> None:
 def test_what_is_no_whole_number_of_pico_dollars_is_refused(usd: str | Decimal) -> None:
     with pytest.raises(ValueError, match="whole pico-dollars"):
         to_pico(usd)
+
+
+@given(st.integers(-(10**40), 10**40))
+def test_grouping_changes_no_digit(pico: int) -> None:
+    text = grouped(usd_text(pico))
+    assert text.replace(",", "") == usd_text(pico)
+    assert all(len(group) == 3 for group in text.split(".")[0].split(",")[1:])
+    assert grouped("-1234567") == "-1,234,567"

@@ -3,8 +3,9 @@
 import orjson
 import pytest
 
-from stream_processors.budget_log import fold_budget_record, history_of
-from stream_processors.core.budget_forms import Dated, to_record
+from stream_processors.budget_log import history_of
+from stream_processors.core.budget_forms import to_record
+from stream_processors.core.budget_history import Dated, in_force
 from stream_processors.core.budgets import Budget
 
 OLD = Budget("b", "*", "user", "*", "day", "tokens", 10, (100,), 1)
@@ -13,13 +14,13 @@ VALUE = orjson.dumps(to_record([Dated(1, OLD), Dated(2, NEW)]))
 
 
 def test_the_newest_version_is_in_force() -> None:
-    assert fold_budget_record(b"b", VALUE) == NEW
+    assert in_force(history_of(b"b", VALUE), 2) == NEW
     assert [dated.budget for dated in history_of(b"b", VALUE)] == [OLD, NEW]
 
 
 @pytest.mark.parametrize("value", [None, b""])
 def test_a_record_without_value_removes(value: bytes | None) -> None:
-    assert fold_budget_record(b"b", value) is None
+    assert history_of(b"b", value) == ()
 
 
 @pytest.mark.parametrize(
@@ -34,4 +35,4 @@ def test_a_record_without_value_removes(value: bytes | None) -> None:
 )
 def test_a_bad_record_is_named(key: bytes, value: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=r"usage\.budgets: record of key .*(" + problem + ")"):
-        fold_budget_record(key, value)
+        history_of(key, value)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.block import HEADER, BlockHeader
@@ -64,6 +64,7 @@ def test_an_empty_log_has_no_head() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=40), st.integers(0, 200), st.data())
+@settings(deadline=None)
 def test_the_head_is_the_last_accepted_block(steps: list[tuple[bool, int]], strays: int, data: st.DataObject) -> None:
     """Also with more records that lost behind it than are read at first."""
     records, chain, clock = log_of(steps + [(False, 3)] * (strays if any(wins for wins, _ in steps) else 0))

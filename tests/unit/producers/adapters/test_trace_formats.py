@@ -74,7 +74,7 @@ def test_azure_times_keep_their_microseconds(trace) -> None:  # type: ignore[no-
          r"line 1: hash_ids = .*a list of whole numbers"),
         (JSONL + "{broken\n", r"line 2: line = .*a JSON object"),
         (JSONL + JSONL.replace('5}', '"5"}'), r"line 2: event = 'e-1': input_tokens = '5': Input should be"),
-        (JSONL + JSONL.replace("00Z", "00"), r"line 2: event = 'e-1': occurred_at = .*timezone"),
+        (JSONL + JSONL.replace("00Z", "00"), r"line 2: event = 'e-1': occurred_at = .*a time has a zone"),
         (JSONL.replace('5}', '5, "cache_read_tokens": 6}'), r"cache_read_tokens \+ cache_write_tokens = 6: at most"),
     ],
 )  # fmt: skip

@@ -87,7 +87,11 @@ class Worker:
             self.partition.tombstones += self.partition.leaving
             self.partition.leaving = _keys_of_ended(self.totals)
         since, self.partition.sent = self.partition.sent, self.position
-        return list(partial_messages(self.totals, touched, since, "", SHARDS_OF_BUDGETS, self.index))
+        return list(
+            partial_messages(
+                self.totals, touched, since, "", SHARDS_OF_BUDGETS, self.index, sender=self.partition.sender
+            )
+        )
 
     def flush(self) -> list[Write]:
         """What goes to the changelog, in this order."""

@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 
 from schemas.calendar import Calendar
 from schemas.codec import avro_schema, decode, encode
+from stream_processors.core.alert_subjects import instant, micros
 from stream_processors.core.alerts import (
     DAY_US,
     NEVER,
     AlertBook,
     Change,
     alert_record,
-    instant,
     limit_key,
     limit_record,
-    micros,
 )
-from stream_processors.core.budgets import Budget, Grant, Notice, reached, threshold_amount
+from stream_processors.core.budgets import Budget, Grant, Notice, Resume, reached, threshold_amount
 
 NOW = 1_795_000_000_000_000
 WINDOW = Calendar().window("month", NOW)
@@ -91,7 +90,7 @@ def test_a_top_up_takes_alerts_back_and_they_are_raised_again_as_new_revisions()
         ("raised", 50, 1),
         ("raised", 75, 1),
     ]
-    limit = limit_record(granted, *WHERE, WINDOW, 1500, POSITIONS, NOW)
+    limit = limit_record(granted, *WHERE, WINDOW, 1500, False, POSITIONS, NOW)
     assert (limit["limit"], limit["remaining"], limit["decision"]) == ("2000", "500", "allow")
 
 
@@ -259,7 +258,7 @@ def test_records_survive_avro_unchanged(unit: str) -> None:
     budget = replace(BUDGET, unit=unit)
     change = AlertBook().due(budget, *WHERE, WINDOW, 1200)[-1]
     alert = alert_record(change, budget, POSITIONS, "event-9", NOW)
-    limit = limit_record(budget, *WHERE, WINDOW, 1200, POSITIONS, NOW)
+    limit = limit_record(budget, *WHERE, WINDOW, 1200, False, POSITIONS, NOW)
     for record, name in ((alert, "alert.v1"), (limit, "limit.v1")):
         assert set(record) == {field["name"] for field in avro_schema(name)["fields"]}
         assert decode(encode(record, name, 7), avro_schema(name)) == record
@@ -267,14 +266,14 @@ def test_records_survive_avro_unchanged(unit: str) -> None:
 
 def test_a_limit_says_what_remains() -> None:
     budget = replace(BUDGET, unit="cost", limit=150 * 10**12)
-    record = limit_record(budget, *WHERE, WINDOW, 200 * 10**12 + 1, POSITIONS, NOW)
+    record = limit_record(budget, *WHERE, WINDOW, 200 * 10**12 + 1, False, POSITIONS, NOW)
     assert record["used"] == "200.000000000001"
     assert record["limit"] == "150.00"
     assert record["remaining"] == "-50.000000000001"
     assert record["decision"] == "alert"
     blocking = replace(budget, action="block_new")
-    decisions = [limit_record(blocking, *WHERE, WINDOW, used, POSITIONS, NOW)["decision"] for used in (0, budget.limit)]
-    assert decisions == ["allow", "block_new"]
+    records = [limit_record(blocking, *WHERE, WINDOW, used, False, POSITIONS, NOW) for used in (0, budget.limit)]
+    assert [record["decision"] for record in records] == ["allow", "block_new"]
     assert micros(record["as_of"]) == NOW
 
 
@@ -282,8 +281,104 @@ def test_the_sentence_names_scope_share_and_amounts() -> None:
     change = AlertBook().due(BUDGET, *WHERE, WINDOW, 600)[0]
     detail = alert_record(change, BUDGET, POSITIONS, "", NOW)["detail"]
     assert detail == (
-        "department sales of acme reached 50 % of 1000 tokens for the month from 2026-11-01 00:00 UTC: 600 used"
+        "department sales of acme reached 50 % of 1,000 tokens for the month from 2026-11-01 00:00 UTC: 600 used"
     )
+
+
+def test_an_organization_is_named_once_and_large_amounts_are_grouped() -> None:
+    budget = replace(BUDGET, scope_kind="organization", unit="cost", limit=2_000_000 * 10**12)
+    change = AlertBook().due(budget, "acme", "organization", "acme", WINDOW, 1_234_567_500_000_000_000)[0]
+    assert alert_record(change, budget, POSITIONS, "", NOW)["detail"] == (
+        "organization acme reached 50 % of 2,000,000.00 US dollars for the month from 2026-11-01 00:00 UTC: "
+        "1,234,567.50 used"
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("alert", "1,000 used"),
+        ("throttle", "1,000 used; calls are delayed"),
+        ("block_new", "1,000 used; nothing new may begin"),
+        ("pause", "1,000 used; all calls are refused until it is resumed (tollbook budgets resume dept)"),
+    ],
+)
+def test_the_alert_at_the_limit_says_what_is_done(action: str, said: str) -> None:
+    budget = replace(BUDGET, action=action)
+    due = AlertBook().due(budget, *WHERE, WINDOW, 1000)
+    records = [alert_record(change, budget, POSITIONS, "", NOW) for change in due]
+    assert [record["action"] for record in records] == ["", "", "", "", "" if action == "alert" else action]
+    assert records[-1]["detail"].endswith(said)
+    assert records[-2]["detail"].endswith("1,000 used")
+    late = alert_record(due[-1], budget, POSITIONS, "", WINDOW.end)
+    assert late["detail"].endswith("1,000 used")  # nobody is held up by a window that is over
+
+
+PAUSING = replace(BUDGET, action="pause")
+
+
+def test_a_pause_outlives_its_window_and_what_is_remembered_of_it_until_it_is_resumed() -> None:
+    book, _ = run([400, 1000], PAUSING)
+    book.forget({"month": WINDOW.end + 1000 * DAY_US})
+    assert len(book) == 0
+    assert book.paused(PAUSING, "acme", "sales")
+    assert not book.paused(PAUSING, "acme", "legal")
+    assert not book.paused(BUDGET, "acme", "sales")
+    for at, paused in ((NOW - 1, True), (NOW, False), (NOW + 400 * DAY_US, False)):
+        assert book.paused(replace(PAUSING, resumes=(Resume("acme", "sales", "mia", at),)), "acme", "sales") is paused
+
+
+def test_a_window_that_is_resumed_goes_on_and_the_next_one_pauses_anew() -> None:
+    book, _ = run([1000], PAUSING)
+    resumed = replace(PAUSING, resumes=(Resume("*", "*", "mia", NOW + 5),))
+    assert advance(book, 5000, resumed) == []
+    assert not book.paused(resumed, "acme", "sales")
+    following = Calendar().window("month", WINDOW.end)
+    for change in book.due(resumed, *WHERE, following, 1000):
+        append(book, change, resumed, following.start + 9)
+    assert book.paused(resumed, "acme", "sales")
+
+
+def test_usage_that_is_under_the_limit_again_is_not_paused_and_pauses_again_when_it_is_not() -> None:
+    book, _ = run([1000, 900], PAUSING)
+    assert not book.paused(PAUSING, "acme", "sales")
+    resumed = replace(PAUSING, resumes=(Resume("acme", "sales", "mia", NOW - 1),))
+    assert [record["revision"] for record in advance(book, 1000, resumed)] == [1, 1]  # of 95 and 100
+    assert book.paused(resumed, "acme", "sales")
+
+
+def test_a_window_that_was_over_pauses_nobody() -> None:
+    book = AlertBook()
+    for change in book.due(PAUSING, *WHERE, WINDOW, 1000):
+        append(book, change, PAUSING, WINDOW.end)
+    assert not book.paused(PAUSING, "acme", "sales")
+    assert book.due(PAUSING, *WHERE, WINDOW, 1000) == []
+
+
+def test_a_budget_that_is_made_to_pause_pauses_who_has_reached_its_limit_already() -> None:
+    book, _ = run([1000])
+    assert book.quiet_range(PAUSING, *WHERE, WINDOW) == (NEVER, NEVER)
+    again = advance(book, 1000, PAUSING)
+    assert [(record["state"], record["threshold"], record["revision"]) for record in again] == [
+        ("retracted", 100, 0),
+        ("raised", 100, 1),
+    ]
+    assert book.paused(PAUSING, "acme", "sales")
+
+
+@given(st.lists(st.one_of(USED, st.sampled_from(["alert", "pause"])), max_size=12))
+def test_after_each_turn_nothing_more_is_due_and_who_is_at_a_pausing_limit_is_paused(steps: list[Any]) -> None:
+    book, budget, used = AlertBook(), BUDGET, 0
+    for step in steps:
+        if isinstance(step, str):
+            budget = replace(budget, action=step)
+        else:
+            used = step
+        advance(book, used, budget)
+        assert book.due(budget, *WHERE, WINDOW, used) == []
+        low, high = book.quiet_range(budget, *WHERE, WINDOW)
+        assert low <= used < high
+        assert book.paused(budget, "acme", "sales") is (budget.action == "pause" and used >= 1000)
 
 
 def test_an_alert_says_how_serious_its_budget_takes_it_and_whom_to_tell() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from schemas.arrow import SCOPES
 from schemas.calendar import PERIODS
 from stream_processors.core.budget_forms import (
-    Dated,
     conditions_of,
     from_record,
     parse_amount,
@@ -19,7 +18,8 @@ from stream_processors.core.budget_forms import (
     scope_text,
     to_record,
 )
-from stream_processors.core.budgets import SEVERITIES, UNITS, Budget, Grant, Notice
+from stream_processors.core.budget_history import Dated
+from stream_processors.core.budgets import SEVERITIES, UNITS, Budget, Grant, Notice, Resume
 from stream_processors.core.selection import CONDITION_FIELDS
 
 GOOD = """\
@@ -52,6 +52,13 @@ budgets = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    resumes=st.lists(
+        st.builds(Resume, st.sampled_from(["*", "acme"]), st.text(max_size=9), st.text(max_size=9), st.integers(0)),
+        max_size=2,
+    ).map(tuple),
+    forecast=st.booleans(),
+    valid_from=st.none() | st.integers(0, 2**50),
+    valid_until=st.none() | st.integers(2**50 + 1, 2**55),
 )
 told = st.builds(Notice, st.just(0), st.sampled_from(SEVERITIES), st.lists(st.text(min_size=1, max_size=9)).map(tuple))
 told_budgets = st.builds(
@@ -148,6 +155,11 @@ def test_limits_are_exact(unit: str, limit: str, amount: int) -> None:
         ('notify = { 90 = { to = "pager" } }', 8, "THRESHOLD = "),
         ("notify = { 90 = {} }", 8, "THRESHOLD = "),
         ('notify = { most = { severity = "info" } }', 8, "THRESHOLD = "),
+        ('forecast = "yes"', 8, "true or false"),
+        ("valid_from = 2027-01-01", 8, "a date and time with its zone"),
+        ("valid_from = 2027-01-01T00:00:00", 8, "a date and time with its zone, as 2027-01-01T00:00:00+01:00"),
+        ('valid_until = "soon"', 8, "a date and time with its zone"),
+        ("valid_until = 1798761600", 8, "a date and time with its zone"),
         ("treshold = 50", 8, "unknown field; allowed: id, organization, scope"),
     ],
 )
@@ -168,6 +180,23 @@ def test_an_action_needs_a_budget_that_a_caller_can_tell() -> None:
     assert parse_budgets(GOOD + 'action = "throttle"\n', "budgets.toml")[0].action == "throttle"
     (problem,) = problems(GOOD + 'conditions = { model = "a" }\naction = "throttle"\n')
     assert problem == "budgets.toml:9: action = 'throttle': must be alert for a budget with conditions"
+
+
+def test_a_pause_begins_at_the_threshold_of_100() -> None:
+    assert parse_budgets(GOOD + 'action = "pause"\n', "budgets.toml")[0].action == "pause"
+    (problem,) = problems(GOOD + 'thresholds = [50, 101]\naction = "pause"\n')
+    assert problem == "budgets.toml:8: thresholds = [50, 101]: must hold 100 for action pause, which begins there"
+
+
+def test_the_dates_of_a_budget_have_a_zone_and_an_order() -> None:
+    winter = GOOD + "valid_from = 2027-01-01T00:00:00+01:00\n"
+    [budget] = parse_budgets(winter + 'valid_until = "2027-04-01T00:00:00Z"\n', "budgets.toml")
+    assert (budget.valid_from, budget.valid_until) == (1_798_758_000_000_000, 1_806_537_600_000_000)
+    (problem,) = problems(winter + "valid_until = 2026-12-31T23:00:00Z\n")
+    assert problem == (
+        "budgets.toml:9: valid_until = 2026-12-31 23:00:00+00:00: must be later than "
+        "valid_from = 2027-01-01 00:00:00+01:00"
+    )
 
 
 def test_a_threshold_can_be_told_otherwise() -> None:

@@ -10,13 +10,18 @@ from stream_processors.core.budget_forms import parse_budgets
 from stream_processors.core.selection import CONDITION_FIELDS
 
 PAGE = (Path(__file__).parents[4] / "docs" / "budgets.md").read_text(encoding="utf-8")
-BUDGETS, _, WALK, CALENDAR = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+BUDGETS, PLAN, _, WALK, CALENDAR = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_budgets_shown_are_budgets() -> None:
     month, search = parse_budgets(BUDGETS, "docs/budgets.md")
     assert (month.limit, month.thresholds, month.track) == (150 * 10**12, (50, 75, 90, 95, 100), None)
     assert search.selection.text == "team[feature=search&model=gpt-4o|gpt-4o-mini]"
+
+
+def test_the_plan_is_a_budget_of_the_billing_cycle() -> None:
+    [plan] = parse_budgets(PLAN, "docs/budgets.md")
+    assert (plan.period, plan.limit, plan.action) == ("billing_cycle", 2_000_000, "block_new")
 
 
 def test_the_walk_is_one_budget() -> None:

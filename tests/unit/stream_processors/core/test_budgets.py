@@ -11,10 +11,12 @@ from stream_processors.core.budgets import (
     ACTIONS,
     UNITS,
     Budget,
+    Resume,
     alert_id,
     amount_text,
     decision,
     reached,
+    scope_name,
     severity,
     threshold_amount,
     used_of,
@@ -68,7 +70,36 @@ def test_the_amount_of_a_threshold_is_the_smallest_that_reaches_it(limit: int, t
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_decision_changes_at_the_limit(action: str) -> None:
     budget = replace(BUDGET, limit=100, action=action)
-    assert [decision(budget, used) for used in (-5, 0, 99, 100, 101)] == ["allow", "allow", "allow", action, action]
+    reached = "alert" if action == "pause" else action
+    assert [decision(budget, used, False) for used in (-5, 0, 99, 100, 101)] == ["allow"] * 3 + [reached] * 2
+
+
+def test_a_pause_holds_whatever_is_used_and_resumed_the_limit_holds_up_nobody() -> None:
+    budget = replace(BUDGET, limit=100, action="pause")
+    assert [decision(budget, used, True) for used in (0, 99, 100)] == ["pause"] * 3
+    assert [decision(budget, used, False) for used in (0, 99, 100)] == ["allow", "allow", "alert"]
+
+
+def test_whose_a_budget_is_reads_well() -> None:
+    named = [
+        ("user", "ada", "acme"),
+        ("team", "", "acme"),
+        ("organization", "acme", "acme"),
+        ("organization", "*", "*"),
+    ]
+    assert [scope_name(*each) for each in named] == [
+        "user ada of acme",
+        "team (unassigned) of acme",
+        "organization acme",
+        "organization *",
+    ]
+
+
+def test_a_resume_is_for_its_organization_and_scope() -> None:
+    resumes = (Resume("*", "sales", "mia", 5), Resume("acme", "*", "mia", 7), Resume("beta", "legal", "mia", 9))
+    budget = replace(BUDGET, resumes=resumes)
+    whose = [("acme", "sales"), ("acme", "legal"), ("beta", "sales"), ("beta", "legal"), ("beta", "")]
+    assert [budget.resumed_at(*each) for each in whose] == [7, 7, 5, 9, -1]
 
 
 def test_severity_rises_with_the_threshold() -> None:

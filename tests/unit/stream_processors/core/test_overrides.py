@@ -10,10 +10,10 @@ from priced_events import every_model, generate, unequal
 from rating_events import columns
 
 from schemas.arrow import TOKEN_CLASSES
-from stream_processors.core.overrides import parse_overrides
 from stream_processors.core.price_book import PriceBook
 from stream_processors.core.price_explain import Use, explain_price
-from stream_processors.core.price_history import changes_between, differences, histories_after, overrides_at
+from stream_processors.core.price_file import parse_prices
+from stream_processors.core.price_history import changes_between, differences, entries_at, histories_after
 from stream_processors.reference_prices import overrides_of
 from stream_processors.versioned_log import to_bytes
 
@@ -82,7 +82,7 @@ GPT = {"provider": "openai", "model": "gpt-4o", "occurred_at": MARCH, "input_tok
 
 
 def cost(toml: str, **fields: Any) -> int | None:
-    book = PriceBook.compiled(parse_overrides(toml, "prices.toml"), 1)
+    book = PriceBook.compiled(parse_prices(toml, "prices.toml"), 1)
     pico, priced = book.price(columns([dict.fromkeys(TOKEN_CLASSES, 0) | GPT | fields]))
     return int(pico[0]) if priced[0] else None
 
@@ -133,7 +133,7 @@ def test_a_price_of_its_own_makes_another_version() -> None:
         ("to = 2026-07-01T00:00:00Z", "to = 2025-07-01T00:00:00Z", "must be after from = 2026-01-01"),
         ("from = 2026-01-01T00:00:00Z", "from = 2026-01-01T00:00:00", "range.0.from = "),
         ('"2.00"', '"0.000000001"', "per_million.input_tokens = '0.000000001'"),
-        ('"2.00"', '"1000000000000"', "a price is 0 to 100000 dollars"),
+        ('"2.00"', '"1000000000000"', "0 to 100000 with at most 6 decimals"),
         ("output_tokens = 8", "output_tokens = -8", "output_tokens = -8"),
         ("output_tokens = 8", "parsecs = 8", "not a class of tokens"),
         ("discount_percent = 15", "discount_percent = 101", "at most 100 percent"),
@@ -145,17 +145,17 @@ def test_a_price_of_its_own_makes_another_version() -> None:
 )
 def test_what_is_wrong_is_named(old: str, new: str, told: str) -> None:
     with pytest.raises(ValueError, match=r"prices\.toml: price") as refused:
-        parse_overrides(CONTRACT.replace(old, new, 1), "prices.toml")
+        parse_prices(CONTRACT.replace(old, new, 1), "prices.toml")
     assert told in str(refused.value)
 
 
 def test_two_prices_for_the_same_events_at_the_same_time_are_refused() -> None:
     with pytest.raises(ValueError, match=r"price contract, range .* and price other, range .* overlap"):
-        parse_overrides(CONTRACT + CONTRACT.replace('"contract"', '"other"'), "prices.toml")
+        parse_prices(CONTRACT + CONTRACT.replace('"contract"', '"other"'), "prices.toml")
 
 
 def test_the_winner_is_explained() -> None:
-    book = PriceBook.compiled(parse_overrides(CONTRACT + TOOLS + MARKUP, "prices.toml"), 1)
+    book = PriceBook.compiled(parse_prices(CONTRACT + TOOLS + MARKUP, "prices.toml"), 1)
     told = explain_price(book, Use("openai", "gpt-4o", "default", "acme", "wiki"), datetime(2026, 3, 1, tzinfo=UTC))
     because = {line["count"]: (line["usd"], line["because"]) for line in told["prices"]}
     markup = "10 % markup of overhead"
@@ -170,19 +170,19 @@ def test_the_winner_is_explained() -> None:
 
 
 def test_a_history_says_what_every_version_said() -> None:
-    first, second = parse_overrides(CONTRACT + HOUSE, "p"), parse_overrides(CONTRACT.replace("15", "20"), "p")
+    first, second = parse_prices(CONTRACT + HOUSE, "p"), parse_prices(CONTRACT.replace("15", "20"), "p")
     now = datetime(2026, 11, 1, tzinfo=UTC)
     one = {history.id: history for history in histories_after({}, changes_between([], first), 1, now)}
-    changes = changes_between(overrides_at(one, 1), second)
+    changes = changes_between(entries_at(one, 1), second)
     assert [(change.id, change.what) for change in changes] == [("contract", "changed"), ("house", "removed")]
     assert differences(changes[0]) == [
         "- 2026-07-01T00:00:00Z to further notice: discount_percent 15",
         "+ 2026-07-01T00:00:00Z to further notice: discount_percent 20",
     ]
     two = one | {history.id: history for history in histories_after(one, changes, 2, now)}
-    assert overrides_at(two, 0) == []
-    assert overrides_at(two, 1) == sorted(first, key=lambda price: price.id)
-    assert overrides_at(two, 2) == second
+    assert entries_at(two, 0) == []
+    assert entries_at(two, 1) == sorted(first, key=lambda price: price.id)
+    assert entries_at(two, 2) == second
     records = [to_bytes(history) for history in two.values()]
     assert [each["id"] for each in overrides_of(records, 2) if each["range"]] == ["contract"]
     assert json.loads(records[0])["revisions"][1]["price"]["range"][1]["discount_percent"] == "20"
@@ -193,7 +193,7 @@ def test_the_engine_and_the_reference_apply_them_alike(seed: int) -> None:
     """Over every model, each with some of the overrides."""
     house = HOUSE.replace('provider = "house"', 'provider = "groq"').replace("2026-01-01", "2025-02-03")
     toml = CONTRACT.replace("gpt-4o", "gpt*") + house + TOOLS + MARKUP.replace("10", "7.25")
-    overrides = parse_overrides(toml.replace('"llama*"', '"*"'), "prices.toml")
+    overrides = parse_prices(toml.replace('"llama*"', '"*"'), "prices.toml")
     records = [to_bytes(each) for each in histories_after({}, changes_between([], overrides), 1, datetime.now(UTC))]
     generated, random = generate(seed, 6_000, every_model()), np.random.default_rng(seed)
     count = len(generated["units"])

@@ -1,36 +1,29 @@
 """Re-rating: whatever was booked, killed or crossed on the way, each use ends at what the wanted prices say."""
 
-import hashlib
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
+from booked_ledger import OLD, Ledger, values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rating_events import BOOKED_MS, batch, framed, schema_of
+from rating_events import framed
 
 from schemas.arrow import ROW_KEYS
-from schemas.batches import avro_bodies, plain_batch
-from schemas.batches import framed as in_frames
 from schemas.event import UsageEvent
 from stream_processors.audit.rerated import judge_statement, last_version
-from stream_processors.core.overrides import parse_overrides
+from stream_processors.core.corrections import PRICE_TAG
 from stream_processors.core.price_book import PriceBook
+from stream_processors.core.price_file import parse_prices
 from stream_processors.core.price_history import changes_between, histories_after
-from stream_processors.core.rating import Rated, rate
-from stream_processors.core.rerating import PRICE_TAG, Rerated, rerate
-from stream_processors.core.revisions import Revisions
 from stream_processors.core.seen import Seen
-from stream_processors.core.statements import BOOKED_ROWS, PRICE_TYPES
+from stream_processors.core.statements import PRICE_TYPES
 from stream_processors.core.undo import undo
 from stream_processors.reference_prices import overrides_of
 from stream_processors.versioned_log import to_bytes
 
-SCHEMA = 1
 FILE = """
 [[price]]
 id = "off"
@@ -49,85 +42,10 @@ from = 2020-01-01T00:00:00Z
 per_million = { input_tokens = 7, output_tokens = 9 }
 each = { image = "0.04" }
 """
-OLD = PriceBook.compiled()
-NEW = PriceBook.compiled(parse_overrides(FILE, "test"), 1)
+NEW = PriceBook.compiled(parse_prices(FILE, "test"), 1)
 BOOKS = {1: OLD, 2: NEW}
 HISTORIES = histories_after({}, changes_between([], NEW.overrides), 1, datetime(2026, 1, 1, tzinfo=UTC))
 OVERRIDES = overrides_of([to_bytes(history) for history in HISTORIES], 1)
-
-
-class Ledger:
-    """A source partition of `usage.events` with its books; `landed` is how much of them can be read."""
-
-    def __init__(self, book: PriceBook = OLD) -> None:
-        self.book = book
-        self.seen, self.revisions = Seen(), Revisions()
-        self.offset = 0
-        self.blocks: list[Rated] = []
-        self.versions: list[str] = []
-
-    def take(self, *values: bytes) -> Rated:
-        rated = rate(batch(values, self.offset, BOOKED_MS), schema_of, self.book, self.seen, self.revisions)
-        self.offset += len(values)
-        self.blocks.append(rated)
-        self.versions += [self.book.version] * rated.rows.num_rows
-        return rated
-
-    def restart(self) -> None:
-        self.seen, self.revisions = Seen(), Revisions()
-        for block in self.blocks:
-            self.seen.remember(block.rows)
-            self.revisions.remember(block.rows)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return [row for block in self.blocks for row in block.rows.to_pylist(maps_as_pydicts="strict")]
-
-    def landed(self) -> pa.RecordBatch:
-        """As re-rating reads them, in any order."""
-        read = [
-            row | of_statement(row) | {"src_partition": 0, "price_version": row["tags"].get(PRICE_TAG, version)}
-            for row, version in zip(self.rows(), self.versions, strict=True)
-            if row["kind"] != "adjustment" or row["corrects"]
-        ]
-        shuffled = [read[place] for place in np.random.default_rng(1).permutation(len(read))]
-        return pa.RecordBatch.from_pylist(
-            [{name: each[name] for name in BOOKED_ROWS.names} for each in shuffled], schema=BOOKED_ROWS
-        )
-
-    def rerate(self, book: PriceBook) -> Rerated:
-        return rerate(self.landed(), book, "new prices", "mia")
-
-    def settle(self, book: PriceBook, first: Rerated | None = None) -> int:
-        """Looks until nothing differs, beginning with what was found earlier; how many entries it took."""
-        taken, found = 0, first or self.rerate(book)
-        for _ in range(5):
-            if not found.entries.num_rows:
-                return taken
-            self.take(*values_of(found))
-            taken += found.entries.num_rows
-            found = self.rerate(book)
-        raise AssertionError("it does not come to an end")
-
-    def costs(self) -> dict[tuple[Any, ...], tuple[int, int, int]]:
-        """Requests, unpriced requests and cost by event and key, without what comes to nothing."""
-        sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
-        for row in self.rows():
-            total = sums[(row["corrects"] or row["event_id"], *(row[name] for name in ROW_KEYS))]
-            for place, name in enumerate(("requests", "unpriced_requests", "cost_pico")):
-                total[place] += row[name] or 0
-        return {key: (total[0], total[1], total[2]) for key, total in sums.items() if any(total)}
-
-
-def of_statement(row: dict[str, Any]) -> dict[str, Any]:
-    event_id = row["corrects"] or row["event_id"]
-    text = repr((row["source"], event_id, [row[name] for name in ROW_KEYS]))
-    digest = hashlib.sha256(text.encode()).digest()
-    parts = {"group_a": int.from_bytes(digest[:8], "big"), "group_b": int.from_bytes(digest[8:16], "big")}
-    return parts | {"event_id": event_id, "units": list(row["units"].items())}
-
-
-def values_of(found: Rerated) -> list[bytes]:
-    return in_frames(avro_bodies(plain_batch(found.entries)), SCHEMA)
 
 
 def afresh(book: PriceBook, *values: bytes) -> dict[tuple[Any, ...], tuple[int, int, int]]:
@@ -190,7 +108,7 @@ def test_of_two_runs_to_other_prices_one_wins_and_the_other_looks_again() -> Non
     """Both read the same rows, so their entries have the same id."""
     ledger = Ledger()
     ledger.take(framed(event_id="a"), framed(event_id="b", model="unheard-of"))
-    third = PriceBook.compiled(parse_overrides(FILE.replace("50", "25"), "test"), 2)
+    third = PriceBook.compiled(parse_prices(FILE.replace("50", "25"), "test"), 2)
     mine, theirs = ledger.rerate(NEW), ledger.rerate(third)
     ledger.take(*values_of(theirs))
     assert ledger.take(*values_of(mine)).rows.num_rows == 0
@@ -345,7 +263,7 @@ def as_audited(ledger: Ledger) -> list[list[dict[str, Any]]]:
         event = row["corrects"] or row["event_id"]
         cost = None if row["cost_pico"] is None else Decimal(row["cost_pico"]).scaleb(-12)
         at = {"occurred_at": int(row["occurred_at"].timestamp()) * 1_000_000}
-        version = {"price_version": row["tags"].get(PRICE_TAG, "")}
+        version = {"price_version": row["tags"].get(PRICE_TAG, ""), "reassigned": ""}
         key = (row["source"], event, *(row[name] for name in ROW_KEYS))
         by_statement[key].append(row | at | version | {"event": event, "cost_usd": cost})
     return list(by_statement.values())

@@ -30,6 +30,9 @@ def found(*events: dict[str, Any], booked_us: int = OCCURRED_US) -> dict[int, tu
         ({"status": "odd"}, "invalid", "status = 'odd': one of ok, error, cancelled"),
         ({"revision": -1}, "invalid", "revision = -1: not negative"),
         ({"reasoning_tokens": -5}, "invalid", "reasoning_tokens = -5: not negative"),
+        ({"latency_ms": -1}, "invalid", "latency_ms = -1: not negative"),
+        ({"time_to_first_token_ms": -1}, "invalid", "time_to_first_token_ms = -1: not negative"),
+        ({"max_output_tokens": -1}, "invalid", "max_output_tokens = -1: not negative"),
         ({"units": [("a", 1), ("b", -1)]}, "invalid", "least of units = -1: not negative"),
         ({"input_parts": [("a", -1)]}, "invalid", "least of input_parts = -1: not negative"),
         (
@@ -62,6 +65,18 @@ def found(*events: dict[str, Any], booked_us: int = OCCURRED_US) -> dict[int, tu
             {"input_parts": [("message", 600), ("files", 401)]},
             "parts_exceed_whole",
             "sum of input_parts = 1001, input_tokens = 1000: sum of input_parts is part of input_tokens",
+        ),
+        (
+            {"attachments": [{"file_id": name, "name": "", "bytes": 0, "tokens": 501} for name in ("f", "g")]},
+            "parts_exceed_whole",
+            "sum of attachments' tokens = 1002, input_tokens = 1000: "
+            "sum of attachments' tokens is part of input_tokens",
+        ),
+        (
+            {"cache_read_tokens": 9, "input_audio_tokens": 5, "units": [("cache_audio_read_tokens", 6)]},
+            "parts_exceed_whole",
+            "units.cache_audio_read_tokens = 6, input_audio_tokens = 5: "
+            "units.cache_audio_read_tokens is part of input_audio_tokens",
         ),
         (
             {"output_parts": [("text", 2**62), ("tool", 2**62), ("rest", 2**62)]},
@@ -98,6 +113,8 @@ def test_a_broken_rule_is_named_and_the_neighbours_pass(fields: dict[str, Any], 
         {"input_audio_tokens": 600, "input_image_tokens": 400, "cache_read_tokens": 1000},
         {"reasoning_tokens": 300, "output_audio_tokens": 300},
         {"input_parts": [("a", 600), ("b", 400)], "output_parts": [("a", 300)]},
+        {"cache_read_tokens": 9, "input_audio_tokens": 5, "units": [("cache_audio_read_tokens", 5)]},
+        {"units": [("output_image_tokens", 300), ("web_search", 9_999), ("parsec", 9_999)]},
         {"occurred_at": OCCURRED_US + 5 * MINUTE_US},
         {"occurred_at": 1_420_070_400_000_000},
         {"input_tokens": 10**9, "output_tokens": 10**9},

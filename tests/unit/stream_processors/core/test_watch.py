@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.arrow import MEASURES, SCOPE_KINDS
 from schemas.calendar import Calendar
 from stream_processors.core.alerts import AlertBook, Change, alert_record
+from stream_processors.core.budget_history import Dated
 from stream_processors.core.budgets import UNITS, Budget, used_of
 from stream_processors.core.gcounter import WIDTH
 from stream_processors.core.scopes import ScopeIndex
@@ -61,10 +62,11 @@ def naively(book: AlertBook, budget: Budget, window: Any, counts: list[int], cos
 def test_nothing_is_missed_and_nothing_is_invented(data: st.DataObject) -> None:
     """Amounts go up and down, scopes appear one by one, and now and then the budgets change."""
     index, book = ScopeIndex(), AlertBook()
-    watch = Watch([], book, index)
+    watch = Watch([], NOW, book, index)
     for _ in range(data.draw(st.integers(1, 8))):
         if not watch.budgets or data.draw(st.integers(0, 4)) == 0:
-            watch = Watch({b.id: b for b in data.draw(st.lists(BUDGETS, max_size=3))}.values(), book, index)
+            found = {b.id: (Dated(0, b),) for b in data.draw(st.lists(BUDGETS, max_size=3))}
+            watch = Watch(found.values(), NOW, book, index)
         known = data.draw(st.integers(len(index), len(SCOPES)))
         for scope in SCOPES[:known]:
             index.id_of(*scope)
@@ -92,7 +94,7 @@ def test_the_amount_is_that_of_the_unit(unit: str) -> None:
 def test_what_was_forgotten_is_asked_for_again() -> None:
     index, book = ScopeIndex(), AlertBook()
     budget = Budget("b", "*", "user", "*", "hour", "cost", 100, (50,), 1)
-    watch = Watch([budget], book, index)
+    watch = Watch([(Dated(0, budget),)], NOW, book, index)
     scope = np.array([index.id_of(2, "acme", "ann")])
     before, after = (values_of([0], [cost]) for cost in (10, 60))
     assert watch.due(budget, HOURS[0], scope, before) == []

@@ -187,6 +187,21 @@ def test_longer_windows_add_up_to_their_rows_wherever_they_are_known(
                     }
 
 
+def test_what_a_killed_worker_began_to_send_is_not_mixed_with_what_the_next_one_sends() -> None:
+    """Snapshots of the same position, one made from memory and one from the table: their entries differ in order."""
+    chain = chain_of(*((START - hour * HOUR, START, 5) for hour in range(30)))
+    for cut in range(4):
+        worker, warehouse = Worker(chain, {}), Warehouse()
+        budgets = Budgets(warehouse)
+        begun = worker.messages(worker.turn(99))
+        successor = Worker(chain, rebuilt(worker.flush()))
+        for target in range(SHARDS_OF_BUDGETS):
+            for message in [message for message in begun if message[0] == target][:cut]:
+                budgets.hear(message)
+        finish([successor], budgets)
+        assert warehouse.windows() == model(chain.blocks, chain.calendar)
+
+
 def of_period(totals: dict[Where, Sums], calendar: Calendar, period: str) -> dict[Where, Sums]:
     """The totals of days or months, by the longer windows that they lie in."""
     models = (

@@ -34,7 +34,7 @@ def test_nothing_but_comments_is_no_statement() -> None:
 def test_every_statement_of_ours_can_be_repeated() -> None:
     repeatable = re.compile(
         r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS |CREATE OR REPLACE VIEW "
-        r"|ALTER TABLE \w+ (MODIFY SETTING|ADD COLUMN IF NOT EXISTS) "
+        r"|ALTER TABLE \w+ (MODIFY SETTING|ADD (COLUMN|PROJECTION) IF NOT EXISTS|MATERIALIZE PROJECTION)\s"
     )
     statements = [text for one in read_migrations(FILES, "UTC") for text in split_statements(one.text)]
     assert len(statements) > 10

@@ -1,0 +1,61 @@
+"""What the console's page shows of the ledger: read anew for each page."""
+
+import time
+from typing import Any
+
+from schemas.settings import Settings
+from stream_processors import budget_actions
+from stream_processors.budget_json import versions_json
+from stream_processors.budget_log import read_histories
+from stream_processors.budget_standings import members
+from stream_processors.core.alert_subjects import instant
+from stream_processors.core.budget_changes import describe, describe_change
+from stream_processors.core.budget_history import current, planned
+from stream_processors.core.budgets import EACH, amount_text
+from stream_processors.warehouse import WarehouseError
+
+MOST_STANDINGS = 200
+MOST_MEMBERS = 50
+
+
+def overview(settings: Settings) -> dict[str, Any]:
+    """Every budget in a line, and the fullest scopes of all of them."""
+    now = _now()
+    histories = sorted(read_histories(settings.kafka).items())
+    return {
+        "budgets": [(name, describe(current(history, now))) for name, history in histories],
+        **_standings(settings, "", MOST_STANDINGS),
+    }
+
+
+def show(settings: Settings, budget_id: str) -> dict[str, Any]:
+    """One budget: how its members stand, whom it has paused, and who changed what of it. Raises RefusedError."""
+    history, now = budget_actions.history_of(settings, budget_id), _now()
+    budget = current(history, now)
+    return {
+        "budget": budget,
+        "described": describe(budget),
+        "limit": amount_text(budget.unit, budget.limit),
+        "version": history[-1].budget.version,
+        "planned": [
+            (describe_change(budget, each.budget) or "begins", instant(each.effective_at))
+            for each in planned(history, now)
+        ],
+        "paused": sorted(budget_actions.paused_by(settings, budget)),
+        "organization": "" if budget.organization == EACH else budget.organization,
+        "scope": "" if budget.scope == EACH else budget.scope,
+        "versions": list(reversed(versions_json(history))),
+        **_standings(settings, budget_id, MOST_MEMBERS),
+    }
+
+
+def _standings(settings: Settings, budget_id: str, most: int) -> dict[str, Any]:
+    """The fullest scopes; where ClickHouse does not tell, why."""
+    try:
+        return {"standings": members(settings, budget_id, most), "away": ""}
+    except WarehouseError as error:
+        return {"standings": [], "away": str(error)}
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
