@@ -1,7 +1,7 @@
 """Pathway: raw Kafka records, a UDF that decodes and prices, temporal windows, and Python writers to ClickHouse."""
 
 import io
-import time
+from time import time_ns
 from typing import Any
 
 import fastavro
@@ -62,10 +62,10 @@ class WindowWriter(TableWriter):
         super().__init__("windows", job.WINDOW_COLUMNS)
         self._kind = kind
 
-    def on_change(self, key: Any, row: dict[str, Any], at: int, is_addition: bool) -> None:
+    def on_change(self, key: Any, row: dict[str, Any], time: int, is_addition: bool) -> None:
         if is_addition:  # what it replaces comes as a deletion
             names = ("scope", "window_start_us", "requests", "input_tokens", "output_tokens", "cost_pico")
-            self._rows.append([self._kind, *(row[name] for name in names), time.time_ns()])
+            self._rows.append([self._kind, *(row[name] for name in names), time_ns()])
 
 
 def hours(events: pw.Table, kind: str) -> pw.Table:
