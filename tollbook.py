@@ -34,7 +34,7 @@ COMMANDS = {
     "periods": ("stream_processors.commands.periods", "Close months; show what was booked for them afterwards."),
     "rejected": ("stream_processors.commands.rejected", "List what was rejected; export, repair and replay it."),
     "notify": ("notifiers.commands", "Try channels, see what was delivered."),
-    "explain": ("stream_processors.commands.query", "Tell where an event is, at each stage."),
+    "explain": ("stream_processors.commands.explain", "Tell where an event is, at each stage."),
 }
 
 

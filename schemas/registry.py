@@ -2,10 +2,6 @@
 
 from functools import cache
 
-import httpx2
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
-
 from schemas.codec import avro_text
 from schemas.topics import BY_NAME, Topic
 
@@ -22,8 +18,15 @@ class Registry:
     """What the ledger asks of a registry. Safe to share between threads; answers about ids are kept."""
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        # Not at the top: they bring authlib along, half a second that commands which ask no registry do without.
+        import httpx2
+        from confluent_kafka import schema_registry
+
         self.url = url
-        self._client = SchemaRegistryClient(
+        self._schema = schema_registry.Schema
+        self._refused = schema_registry.error.SchemaRegistryError
+        self._cut_off = httpx2.HTTPError
+        self._client = schema_registry.SchemaRegistryClient(
             {"url": url, "timeout": timeout_s, "max.retries": RETRIES, "retries.wait.ms": 100}
         )
         self.schema_id = cache(self._schema_id)
@@ -37,11 +40,11 @@ class Registry:
         if schema_id not in self._known:
             try:
                 self._known[schema_id] = str(self._client.get_schema(schema_id).schema_str)
-            except SchemaRegistryError as error:
+            except self._refused as error:
                 if error.http_status_code in UNKNOWN_ID:
                     return None
                 raise self._away(error) from error
-            except httpx2.HTTPError as error:
+            except self._cut_off as error:
                 raise self._away(error) from error
         return self._known[schema_id]
 
@@ -51,15 +54,15 @@ class Registry:
         Raises SchemaRegistryError (status 409) when it is not backward compatible; RegistryAwayError.
         """
         try:
-            return self._client.register_schema(subject(topic), Schema(text, "AVRO"))
-        except httpx2.HTTPError as error:
+            return self._client.register_schema(subject(topic), self._schema(text, "AVRO"))
+        except self._cut_off as error:
             raise self._away(error) from error
 
     def require_backward(self) -> None:
         """A new version of a schema must be able to read what the one before it wrote. Raises RegistryAwayError."""
         try:
             self._client.set_compatibility(level="BACKWARD")
-        except (SchemaRegistryError, httpx2.HTTPError) as error:
+        except (self._refused, self._cut_off) as error:
             raise self._away(error) from error
 
     def close(self) -> None:
@@ -74,14 +77,14 @@ class Registry:
         if topic.avro is None:
             raise LookupError(f"topic {topic_name}: its values are not Avro")
         try:
-            found = self._client.lookup_schema(subject(topic), Schema(avro_text(topic.avro), "AVRO"))
-        except SchemaRegistryError as error:
+            found = self._client.lookup_schema(subject(topic), self._schema(avro_text(topic.avro), "AVRO"))
+        except self._refused as error:
             if error.http_status_code == 404:
                 raise LookupError(
                     f"schema {topic.avro}: not registered as {subject(topic)}; run `python -m schemas.provision`"
                 ) from error
             raise self._away(error) from error
-        except httpx2.HTTPError as error:
+        except self._cut_off as error:
             raise self._away(error) from error
         if found.schema_id is None:
             raise RegistryAwayError(f"schema registry {self.url}: an answer without an id for {subject(topic)}")
