@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks import latency, machine, queries, rating, report, runs, stacks, steady, template
+from benchmarks import guard, latency, machine, queries, rating, report, runs, stacks, steady, template
 from benchmarks.job import HOUR_US, HOURS, Job
 from benchmarks.preload import preload
 from benchmarks.store import Section
@@ -140,6 +140,23 @@ def latency_command(folder: Path, rates: tuple[int, ...], seconds: float, seed: 
             _keep(section, latency.measure(stack, each, seconds, seed + each))
 
 
+@main.command("guard")
+@click.option("--rate", default=10_000, show_default=True, type=click.IntRange(1), help="Events per second.")
+@click.option("--seconds", default=40.0, show_default=True)
+@SEED
+@CPUS
+@measuring
+def guard_command(folder: Path, rate: int, seconds: float, seed: int) -> None:
+    """Time what asking the guard takes, and how old its answers are under traffic.
+
+    Example: python -m benchmarks guard --rate 10000
+    """
+    section = Section("guard", machine.described(), {"seconds": seconds, "seed": seed})
+    if not section.has(rate=rate):
+        with stacks.running(folder / "guard") as stack:
+            _keep(section, guard.measure(stack, rate, seconds, seed))
+
+
 @main.command()
 @click.option("--seconds", default=30.0, show_default=True)
 @CPUS
@@ -248,7 +265,10 @@ def everything(context: click.Context) -> None:
     Example: python -m benchmarks all
     """
     failed = []
-    for command in (rating_command, peers, idle, latency_command, recovery, memory, queries_command):
+    for command in (
+        *(rating_command, peers, idle, latency_command, guard_command),
+        *(recovery, memory, queries_command),
+    ):
         click.echo(f"== {command.name}")
         try:
             context.invoke(command)

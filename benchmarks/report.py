@@ -72,6 +72,14 @@ def _latency(content: dict[str, Any]) -> str:
     return section("Event to alert, event to row", content, LATENCY, table(columns, rows), f"\n{BUSY}\n{shares}")
 
 
+def _guard(content: dict[str, Any]) -> str:
+    names = ("check_p50_us", "check_p99_us", "staleness_p50_ms", "staleness_p99_ms")
+    rows = [[each["rate"], each["rate_reached"], *(float(each[name]) for name in names)] for each in content["results"]]
+    said = "A check and its release in one thread, means of a thousand; the age of the answers while events flow:\n"
+    columns = ("events/s", "reached", *(name.replace("_", " ") for name in names))
+    return section("Guard", content, said, table(columns, rows))
+
+
 def _idle(content: dict[str, Any]) -> str:
     [result] = content["results"]
     rows = [*result["cpu_percent"].items(), ("together", result["total_percent"])]
@@ -135,6 +143,7 @@ def _rating(content: dict[str, Any]) -> str:
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "peers": peers,
     "latency": _latency,
+    "guard": _guard,
     "recovery": _recovery,
     "memory": _memory,
     "idle": _idle,

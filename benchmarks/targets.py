@@ -96,6 +96,10 @@ TARGETS = (
     Target("event to alert, p99, at 50 000/s", "ms", 300, False, _latency(50_000, "alert_p99_ms")),
     Target("event to row, p95, at 10 000/s", "ms", 500, False, _latency(10_000, "row_p95_ms")),
     Target("event to row, p95, at 50 000/s", "ms", 700, False, _latency(50_000, "row_p95_ms")),
+    Target("the guard's check", "us", 5, False, _most("guard", "check_p50_us")),
+    Target(
+        "the guard's staleness, p99, at 10 000/s", "ms", 1_000, False, _most("guard", "staleness_p99_ms", rate=10_000)
+    ),
     Target("changelog at full speed", "records/event", 0.02, False, _of_ours("changelog_records_per_event")),
     Target("changelog at full speed", "bytes/event", 20, False, _of_ours("changelog_bytes_per_event")),
     Target("changelog at 5 000/s", "records/event", 0.2, False, _most("memory", "changelog_records_per_event")),

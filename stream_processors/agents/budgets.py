@@ -43,6 +43,7 @@ from stream_processors.transport import Batch, SequencedApp
 log = logging.getLogger("tollbook.budgets")
 
 FLUSH_S = 1.0
+TELL_S = 0.5  # so that what a guard knows is less than a second old while usage flows
 FOLLOW_S = 0.2
 FORECAST_S = 5.0
 #: How long after its end a window's alerts are remembered: longer than any stage keeps what it is made of.
@@ -62,6 +63,8 @@ class Shard:
     untold: set[Member] = field(default_factory=set)  # they were paused, and may have been resumed
     limit_offset: int = -1  # offset of the last record in usage.limits
     sent_marks: dict[int, int] = field(default_factory=dict)  # block offsets of the watermarks last sent
+    beaten: list[dict[str, str | int]] = field(default_factory=list)  # the positions of the last heartbeat
+    beat_at: int = 0  # microseconds UTC
     forgot_at: int = 0  # chain clock
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -253,11 +256,17 @@ class Budgets:
         """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way."""
         for number, shard in self._shards.items():
             async with shard.lock:
+                await self._flush_limits(number, shard)
+                await self._flush_windows(number, shard)
+                shard.forget()
+
+    async def tell(self) -> None:
+        """Send limits, and up to where they are known."""
+        for number, shard in self._shards.items():
+            async with shard.lock:
                 self._note_resumed(shard)
                 await self._flush_limits(number, shard)
                 await self._beat(number, shard)
-                await self._flush_windows(number, shard)
-                shard.forget()
 
     async def _change_budgets(self) -> None:
         """New or changed budgets are evaluated at once, without waiting for usage; limits leave at once, too."""
@@ -301,14 +310,13 @@ class Budgets:
             shard.limit_offset = int((await future).offset)
 
     async def _beat(self, number: int, shard: Shard) -> None:
-        """Tell guards that an idle shard is not a dead one, and up to where all its limits have been sent."""
-        if shard.waiting or not shard.caught_up(self._settings.partitions):
+        """Tell guards up to where all limits have been sent; of an idle shard once in FLUSH_S, that it is not dead."""
+        positions, now = _positions(shard), time.time_ns() // 1000
+        is_told = positions == shard.beaten and now < shard.beat_at + int(FLUSH_S * 1_000_000)
+        if is_told or shard.waiting or not shard.caught_up(self._settings.partitions):
             return
-        beat = {
-            "as_of": time.time_ns() // 1000,
-            "limit_offset": shard.limit_offset,
-            "positions": _positions(shard),
-        }
+        shard.beaten, shard.beat_at = positions, now
+        beat = {"as_of": now, "limit_offset": shard.limit_offset, "positions": positions}
         await (await append.send(self._app, HEARTBEATS, str(number).encode(), orjson.dumps(beat), number))
 
     async def _flush_windows(self, number: int, shard: Shard) -> None:
@@ -358,6 +366,10 @@ def install(app: SequencedApp, settings: Settings, follower: BudgetFollower) -> 
     @app.task
     async def flush() -> None:
         await app.repeatedly(budgets.flush, FLUSH_S)
+
+    @app.task
+    async def tell() -> None:
+        await app.repeatedly(budgets.tell, TELL_S)
 
     @app.task
     async def forecast() -> None:

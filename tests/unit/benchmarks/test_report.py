@@ -91,6 +91,14 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
             cpu_percent={"kafka": 10.0, "sink": 5.5},
             **latencies,
         ),
+        "guard": section(
+            rate=10_000,
+            rate_reached=9_990,
+            check_p50_us=2.5,
+            check_p99_us=3.5,
+            staleness_p50_ms=400.0,
+            staleness_p99_ms=900.0,
+        ),
         "recovery": section(worker="rating", round=0, seconds=7.5, mb=300)
         | {"parameters": {"keys": 1_000_000, "ids": 3_000_000}},
         "memory": section(
@@ -112,6 +120,7 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
     assert "| sink | 1.00 | 200 | +1.0% |" in page
     assert "| chart | p50 at 10M rows | p95 at 10M rows |" in page
     assert "| Cost by model | 10.00 | 20.00 |" in page
+    assert "| 10 000 | 9 990 | 2.50 | 3.50 | 400.00 | 900.00 |" in page
     assert "| rating | 0 | 7.50 | 300 |" in page
     assert "| together | 15.50 |" in page
     assert "0.1 records and 30.5 bytes an event" in page
