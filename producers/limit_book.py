@@ -208,9 +208,8 @@ class LimitBook:
         self._heard_at[shard] = max(as_of, self._heard_at[shard])
         self._marks[shard] = counted
         everywhere = self._everywhere()
-        for reservation in list(self._reservations.values()):
-            for cell in list(reservation.cells):
-                self._settle(cell, self._marks.get(cell.shard, {}) if cell.shard is not None else everywhere)
+        for cell in {cell for reservation in self._reservations.values() for cell in reservation.cells}:
+            self._settle(cell, self._marks.get(cell.shard, {}) if cell.shard is not None else everywhere)
 
     # ---- what callers ask and tell
 
@@ -335,7 +334,7 @@ class LimitBook:
         return cells
 
     def _find_cells(self, organization: str, scopes: Mapping[str, str]) -> Iterator[_Cell]:
-        for kind, name in (("organization", organization), *scopes.items()):
+        for kind, name in {**scopes, "organization": organization}.items():
             for budget in self._budgets.values():
                 if budget.covers(organization, kind, name):
                     yield self._cell(budget, (budget.id, organization, kind, name))

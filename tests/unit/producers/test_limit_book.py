@@ -242,6 +242,24 @@ def test_a_call_that_was_not_made_is_released_once() -> None:
 # ---- staleness
 
 
+def test_a_call_that_names_its_organization_among_its_scopes_is_held_against_it_once() -> None:
+    made = book()
+    made.put_budget("b", [Era(0, None, replace(BUDGET, scope_kind="organization"))])
+    verdict = made.check("acme", {"organization": "acme"}, Estimate(600), NOW, False)
+    assert [each.reserved for each in made.standings("acme", "organization", "acme", NOW)] == [600]
+    made.release(verdict.reservation)
+    assert [each.reserved for each in made.standings("acme", "organization", "acme", NOW)] == [0]
+
+
+def test_a_heartbeat_ends_every_reservation_that_it_counts_and_no_other() -> None:
+    made = book()
+    verdicts = [made.check("acme", {"user": f"user {number % 7}"}, Estimate(1), NOW, False) for number in range(2_000)]
+    for offset, verdict in enumerate(verdicts):
+        made.sent(verdict.reservation, 0, offset)
+    made.heartbeat(0, NOW, {0: 1_499})
+    assert made.reserved() == 500
+
+
 def test_hard_limits_fail_closed_beyond_the_stated_staleness() -> None:
     made = book()
     edge = NOW + 10 * SECOND
