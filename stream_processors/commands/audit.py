@@ -1,6 +1,7 @@
 """`tollbook audit`: proves that stream, table, windows, rollups and dashboard tell the same numbers."""
 
 import sys
+import time
 from collections.abc import Sequence
 
 import click
@@ -11,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from schemas.settings import Settings
 from stream_processors.audit.model import Check, Difference, Report
 from stream_processors.audit.run import run_audit
+from stream_processors.audit.said import say_differences
 from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
 from stream_processors.copies import take_back_all
 
@@ -20,9 +22,10 @@ SHOWN = 30
 @click.command()
 @click.option("--deep", is_flag=True, help="Also decode and price every event of usage.events again.")
 @click.option("--repair", is_flag=True, help="First take back what is booked more than once, in all the books.")
+@click.option("--alert", is_flag=True, help="Say differences in usage.alerts, once a day for each check.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_failure
-def audit(deep: bool, repair: bool, as_json: bool) -> None:
+def audit(deep: bool, repair: bool, alert: bool, as_json: bool) -> None:
     """Prove that stream, table, windows, rollups, alerts, limits and dashboard tell the same numbers.
 
     Exact at any instant, also while the stream runs: both sides of a comparison are taken at the same positions.
@@ -34,6 +37,8 @@ def audit(deep: bool, repair: bool, as_json: bool) -> None:
         taken_back = take_back_all(Settings())
         click.echo(f"took back {taken_back} copies", err=True)
     report = _run(deep)
+    if alert:
+        say_differences(Settings(), report, time.time_ns() // 1000)
     if as_json:
         print_json(report.to_json())
     else:
