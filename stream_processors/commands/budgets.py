@@ -13,7 +13,7 @@ from stream_processors import warehouse
 from stream_processors.alert_log import read_alerts
 from stream_processors.budget_json import listed_json, standing_json
 from stream_processors.budget_log import read_histories
-from stream_processors.budget_standings import fullest
+from stream_processors.budget_standings import fullest, members
 from stream_processors.commands.apply import apply, plan_text
 from stream_processors.commands.output import json_text, print_json, print_table, reports_failure, require_kafka
 from stream_processors.commands.resume import resume
@@ -37,12 +37,28 @@ ORDER BY organization, budget_id
 """
 
 
-@click.group()
-def budgets() -> None:
-    """Apply and list budgets.
+@click.group(invoke_without_command=True)
+@click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="Show this many scopes.")
+@click.pass_context
+@reports_failure
+def budgets(context: click.Context, most: int) -> None:
+    """Show how budgets stand, the fullest first; or apply, list and change them.
 
-    Example: tollbook budgets apply budgets.toml
+    As of what has landed in ClickHouse, in the windows that are running.
+
+    Example: tollbook budgets --most 50
     """
+    if context.invoked_subcommand is not None:
+        return
+    rows = members(Settings(), "", most)
+    if not rows:
+        click.echo("Nothing has been used of any budget in the windows that are running.", err=True)
+        return
+    print_table(
+        ("budget", "organization", "scope", *COLUMNS),
+        [(row["budget_id"], row["organization"], _scope_cell(row), *standing_cells(row)) for row in rows],
+        numbers=NUMBERS,
+    )
 
 
 @budgets.command("list")
@@ -146,6 +162,10 @@ def _fullest_cells(row: Mapping[str, Any] | None) -> tuple[str, ...]:
     if row is None:
         return ("", "", "")
     return (f"{row['organization']}/{row['scope']}", grouped(row["used"]), percent(row))
+
+
+def _scope_cell(row: Mapping[str, Any]) -> str:
+    return f"{row['scope_kind']}:{row['scope'] or '(unassigned)'}"
 
 
 def _window_cell(row: Mapping[str, Any]) -> str:

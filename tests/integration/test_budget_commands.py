@@ -291,7 +291,9 @@ def test_people_get_tables_and_lines(tell: Callable[..., Result], tmp_path: Path
     ]
 
 
-def test_limits_tell_what_is_used(run: Callable[..., Any], still_settings: Settings, tmp_path: Path) -> None:
+def test_limits_tell_what_is_used(
+    run: Callable[..., Any], tell: Callable[..., Result], still_settings: Settings, tmp_path: Path
+) -> None:
     file = tmp_path / "budgets.toml"
     file.write_text(FILE)
     run("budgets", "apply", str(file))
@@ -326,6 +328,12 @@ def test_limits_tell_what_is_used(run: Callable[..., Any], still_settings: Setti
     fullest = {budget["id"]: budget["fullest"] for budget in listed}
     assert (fullest["department-month"]["scope"], fullest["department-month"]["percent"]) == ("engineering", "99.9")
     assert fullest["user-day"] is None
+
+    lines = [line.split() for line in tell("budgets", "--most", "1").stdout.splitlines()]
+    assert [line[:3] for line in lines if line[0] == "department-month"] == [
+        ["department-month", "acme", "department:engineering"]
+    ]
+    assert not any("department:sales" in line for line in lines)
 
 
 def test_suggested_limits_are_amounts_of_days_with_the_days_that_exceed_them(
