@@ -27,7 +27,7 @@ COMMANDS = {
     "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
     "prices": ("stream_processors.commands.prices", "Show, apply and compare prices."),
     "tax": ("stream_processors.commands.tax", "Show a month's cost, the tax on it, and both together."),
-    "settle": ("stream_processors.commands.settle", "Book volume discounts and credits, by the difference."),
+    "settle": ("stream_processors.commands.settle", "Book volume discounts, overages and credits."),
     "rerate": ("stream_processors.commands.rerate", "Book usage at other prices, by the difference."),
     "directory": ("stream_processors.commands.directory", "Apply and show who belongs where."),
     "adjust": ("stream_processors.commands.adjust", "Reverse, correct and credit; show what it made of a month."),

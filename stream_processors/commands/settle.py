@@ -1,4 +1,4 @@
-"""`tollbook settle`: what depends on running totals, booked as entries: volume discounts, then credits."""
+"""`tollbook settle`: what depends on running totals, booked as entries: volume discounts and overages, then credits."""
 
 import getpass
 import time
@@ -14,6 +14,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from stream_processors import warehouse
 from stream_processors.commands.output import print_json, reports_failure, require_kafka
+from stream_processors.core.overages import Overage, overages_due
 from stream_processors.core.price_file import Entry, only
 from stream_processors.core.price_history import entries_at, latest_version
 from stream_processors.core.running_totals import Cell, Credit, Place, Volume, bounds_of, credits_due, volumes_due
@@ -25,12 +26,12 @@ from stream_processors.warehouse import WarehouseError
 
 MONTH = "toUnixTimestamp64Micro(toDateTime64(toStartOfMonth(toDate(occurred_at, {zone:String})), 6, {zone:String}))"
 # By stretches of months in which no credit begins or lapses. What credits have used up does not count as used; volume
-# discounts count when credits are settled, and not among themselves.
+# discounts and overages count when credits are settled, and not among themselves.
 CELLS = f"""
 SELECT
     organization, provider, {MONTH} AS month_us,
     arrayCount(bound -> bound <= toUnixTimestamp64Micro(occurred_at), {{bounds:Array(Int64)}}) AS part,
-    sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd
+    sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd, sum(input_tokens + output_tokens) AS tokens
 FROM usage
 WHERE NOT (kind = 'adjustment' AND tags['{RULE_TAG}'] != '' AND adjustment_type IN {{without:Array(String)}})
 GROUP BY organization, provider, month_us, part
@@ -51,7 +52,7 @@ GROUP BY rule, organization, provider, month_us
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_failure
 def settle(author: str, dry_run: bool, timeout: float, as_json: bool) -> None:
-    """Book what the [[volume]] and [[credit]] rules of `prices apply` come to by now, as entries of each month.
+    """Book what the [[volume]], [[overage]] and [[credit]] rules of `prices apply` come to, as entries of each month.
 
     Only differences are booked, so it may be run at any time and as often as one likes, by a timer and when a month is
     closed: the order in which usage came makes no difference. Run twice, the second run books nothing.
@@ -77,7 +78,7 @@ def settle(author: str, dry_run: bool, timeout: float, as_json: bool) -> None:
     for entry in entries:
         amount = usd_text(entry.amount_pico or 0)
         click.echo(
-            f"{entry.reason}: {amount} US dollars, {entry.provider or '(no provider)'} of {entry.organization}, "
+            f"{entry.reason}: {amount} US dollars, {entry.provider or 'all providers'} of {entry.organization}, "
             f"as of {entry.occurred_at:%Y-%m-%d %H:%M} UTC"
         )
     click.echo(f"{'would book' if dry_run else 'booked'} {len(entries):,} entries")
@@ -92,19 +93,32 @@ def _due(settings: Settings, rules: Sequence[Entry], kind: Type, author: str, ti
     without = ["settlement", "credit"] if kind == "settlement" else ["credit"]
     named = {"zone": calendar.zone, "bounds": bounds, "without": without, "type": kind}
     cells = [_cell(row, bounds) for row in warehouse.ask(settings, CELLS, named)]
-    due = volumes_due(cells, only(Volume, rules)) if kind == "settlement" else credits_due(cells, only(Credit, rules))
+    due = _settlements(cells, rules) if kind == "settlement" else credits_due(cells, only(Credit, rules))
     booked = {_place(row): _booked(row) for row in warehouse.ask(settings, BOOKED, named)}
 
     def last_of_month(month_us: int) -> int:
         return calendar.window("month", month_us).end - 1
 
-    return entries_for(kind, due, booked, last_of_month, time.time_ns() // 1000, author)
+    return entries_for(kind, due, booked, _reasons(rules), last_of_month, time.time_ns() // 1000, author)
+
+
+def _settlements(cells: Sequence[Cell], rules: Sequence[Entry]) -> dict[Place, int]:
+    return volumes_due(cells, only(Volume, rules)) | overages_due(cells, only(Overage, rules))
+
+
+def _reasons(rules: Sequence[Entry]) -> dict[str, str]:
+    return {
+        **{rule.id: f"volume discount {rule.id}" for rule in only(Volume, rules)},
+        **{rule.id: f"overage {rule.id}" for rule in only(Overage, rules)},
+        **{rule.id: f"credit {rule.id} used up" for rule in only(Credit, rules)},
+    }
 
 
 def _cell(row: Mapping[str, Any], bounds: Sequence[int]) -> Cell:
     part, month_us = row["part"], row["month_us"]
     start_us = max(month_us, bounds[part - 1]) if part else month_us
-    return Cell(start_us, month_us, row["organization"], row["provider"], to_pico(row["cost_usd"]))
+    cost_pico, tokens = to_pico(row["cost_usd"]), row["tokens"]
+    return Cell(start_us, month_us, row["organization"], row["provider"], cost_pico, tokens)
 
 
 def _place(row: Mapping[str, Any]) -> Place:

@@ -1,4 +1,4 @@
-"""`prices.toml`: its prices, currencies, taxes, credits and volume discounts, and what cannot be in force together."""
+"""`prices.toml`: its prices, and what stands beside them; what cannot be in force together."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,18 +10,20 @@ from pydantic import ValidationError
 
 from schemas.event import explain
 from stream_processors.core.currencies import USD, Currency
+from stream_processors.core.overages import Overage
 from stream_processors.core.overrides import MOST_USD, Override, Range
 from stream_processors.core.running_totals import Credit, Volume
 from stream_processors.core.taxes import Tax
 
 #: What a version of the prices consists of, each known by its id.
-Entry = Override | Currency | Tax | Credit | Volume
+Entry = Override | Currency | Tax | Credit | Volume | Overage
 _FORMS: Mapping[str, type[Entry]] = {
     "price": Override,
     "currency": Currency,
     "tax": Tax,
     "credit": Credit,
     "volume": Volume,
+    "overage": Overage,
 }
 _NAMES: Mapping[type, str] = {form: name for name, form in _FORMS.items()}
 Kind = TypeVar("Kind", bound=Entry)

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stream_processors.core.currencies import USD, Currency
 from stream_processors.core.dated import Dated, Some
+from stream_processors.core.overages import OverageRange
 from stream_processors.core.overrides import Override, Range
 from stream_processors.core.price_file import Entry, subject_of
 from stream_processors.core.running_totals import CreditRange, VolumeRange
@@ -152,11 +153,13 @@ def _lines(entry: Entry | None) -> list[str]:
     return [f"for {which or 'all usage'}{money}", *(f"{dated.text()}: {_prices(dated)}" for dated in entry.ranges)]
 
 
-def _terms(dated: TaxRange | CreditRange | VolumeRange) -> str:
+def _terms(dated: TaxRange | CreditRange | VolumeRange | OverageRange) -> str:
     if isinstance(dated, TaxRange):
         return f"{dated.percent} % on top"
     if isinstance(dated, CreditRange):
         return f"{dated.amount} US dollars to be used up"
+    if isinstance(dated, OverageRange):
+        return f"{dated.per_million} US dollars a million above {dated.included_tokens:,} tokens a month"
     return ", ".join(f"{tier.discount_percent} % off above {tier.above} US dollars a month" for tier in dated.tier)
 
 

@@ -107,13 +107,14 @@ class Volume(Form):
 
 
 class Cell(NamedTuple):
-    """What an organization's usage of a provider cost in a stretch of a month, in pico-dollars."""
+    """What an organization used of a provider in a stretch of a month, and what it cost, in pico-dollars."""
 
     start_us: int
     month_us: int  # where the month begins
     organization: str
     provider: str
     cost_pico: int
+    tokens: int = 0  # input and output
 
 
 class Place(NamedTuple):
@@ -154,10 +155,11 @@ def discount_pico(tiers: Sequence[Tier], total_pico: int) -> int:
 def credits_due(cells: Iterable[Cell], rules: Iterable[Credit]) -> dict[Place, int]:
     """What is used of each credit by month and provider, negative.
 
-    Each is used up by the usage of its time, the earliest first; of several credits the one that lapses first is used
-    first. No credit exceeds what the usage it is for has cost.
+    Each is used up by the usage of its time, the earliest first, and what is of no provider (an overage) after the
+    usage itself; of several credits the one that lapses first is used first. No credit exceeds what the usage it is
+    for has cost.
     """
-    ordered = sorted(cells, key=lambda cell: (cell.start_us, cell.organization, cell.provider))
+    ordered = sorted(cells, key=lambda cell: (cell.start_us, cell.organization, cell.provider == "", cell.provider))
     left = [max(0, cell.cost_pico) for cell in ordered]
     due: dict[Place, int] = defaultdict(int)
     ranges = ((credit, dated) for credit in rules for dated in credit.ranges)

@@ -1,4 +1,4 @@
-"""Entries that bring what is booked for volume discounts and credits to what they come to.
+"""Entries that bring what is booked for volume discounts, overages and credits to what they come to.
 
 The id of an entry is made of the rule, organization, provider and month, and of the number of entries booked for them,
 an optimistic lock: whoever settles twice, or at once with another, books it once.
@@ -18,9 +18,8 @@ from stream_processors.core.running_totals import Place
 SOURCE = "tollbook settle"
 #: The tag that names the rule an entry settles.
 RULE_TAG = "settlement_rule"
-#: Types of entries: first what discounts come to, then what credits have left of it.
+#: Types of entries: first what discounts and overages come to, then what credits have left of it.
 Type = Literal["settlement", "credit"]
-_REASONS: Mapping[Type, str] = {"settlement": "volume discount {}", "credit": "credit {} used up"}
 
 
 class Booked(NamedTuple):
@@ -37,13 +36,15 @@ def entries_for(
     kind: Type,
     due: Mapping[Place, int],
     booked: Mapping[Place, Booked],
+    reasons: Mapping[str, str],
     last_of_month: Callable[[int], int],
     now_us: int,
     author: str,
 ) -> list[UsageEvent]:
     """The differences, each dated into its month: to now, or to its last microsecond (`last_of_month`) once it is over.
 
-    What is booked for a rule that is gone, or for usage that was taken back, is taken back.
+    `reasons` says of each rule what its entries are for. What is booked for a rule that is gone, or for usage that was
+    taken back, is taken back.
     """
     found = []
     for place in sorted(due.keys() | booked.keys()):
@@ -61,7 +62,7 @@ def entries_for(
                     provider=place.provider,
                     model="",
                     amount_pico=difference,
-                    reason=_REASONS[kind].format(place.rule),
+                    reason=reasons.get(place.rule, f"{place.rule} is gone"),
                     author=author,
                     tags={RULE_TAG: place.rule},
                 )

@@ -1,4 +1,4 @@
-"""Credits and volume discounts on the real parts: settled once, followed by late usage and by windows."""
+"""Credits, volume discounts and overages on the real parts: settled once, followed by late usage and by windows."""
 
 import json
 import secrets
@@ -25,6 +25,15 @@ provider = "openai"
 [[volume.range]]
 from = 2026-01-01T00:00:00Z
 tier = [{{ above = "1.00", discount_percent = 10 }}]
+
+[[overage]]
+id = "overage-{name}"
+organization = "{name}"
+
+[[overage.range]]
+from = 2026-01-01T00:00:00Z
+included_tokens = 1_000_000
+per_million = "2.00"
 
 [[credit]]
 id = "credit-{name}"
@@ -71,8 +80,8 @@ def test_what_is_due_is_booked_once(
     use(settings, name, 800_000)  # 2.00 dollars: 0.10 off, and the credit pays the rest
     assert settled() == [("volume", "-0.10"), ("credit", "-1.90")]
     assert settled() == []
-    use(settings, name, 800_000)  # 4.00 dollars: 0.30 off, and what is left of the credit
-    assert settled() == [("volume", "-0.20"), ("credit", "-0.60")]
+    use(settings, name, 800_000)  # 4.00 dollars: 0.30 off, 600 000 tokens over, and what is left of the credit
+    assert settled() == [("overage", "1.20"), ("volume", "-0.20"), ("credit", "-0.60")]
     assert run_tollbook(stack, "wait", "--timeout", "60").returncode == 0
     [month] = warehouse.ask(
         settings,
@@ -80,4 +89,4 @@ def test_what_is_due_is_booked_once(
         "AND scope_kind = 'organization'",
         {"o": name},
     )
-    assert (month["requests"], month["cost_usd"]) == (2, Decimal("1.2"))
+    assert (month["requests"], month["cost_usd"]) == (2, Decimal("2.4"))

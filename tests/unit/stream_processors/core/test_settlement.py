@@ -115,6 +115,7 @@ def test_credits_are_used_up_by_the_usage_of_their_time() -> None:
     }
 
 
+REASONS = {"welcome": "credit welcome used up", "startup": "credit startup used up"}
 CELLS = st.lists(
     st.builds(
         Cell,
@@ -166,7 +167,7 @@ class Books:
 
     def settle(self, cells: list[Cell], twice: bool = False) -> list[UsageEvent]:
         due = credits_due(cells, CREDITS)
-        found = entries_for("credit", due, self.booked(), month_end, us(2026, 3, 9), "mia")
+        found = entries_for("credit", due, self.booked(), REASONS, month_end, us(2026, 3, 9), "mia")
         for entry in [*found, *(found if twice else [])]:
             self.entries.setdefault(entry.event_id, entry)
         return found
