@@ -15,9 +15,12 @@ from stream_processors.core.dated import instant_us
 from stream_processors.core.periods import Event, Period, after
 from stream_processors.landed import event_ends
 from stream_processors.logs import append_records
+from stream_processors.settle import settle
 from stream_processors.versioned_log import read_histories
 from stream_processors.warehouse import ask
 
+State = Literal["closed", "open"]
+SETTLE_S = 120.0  # for what is on its way
 CLOSED = """
 SELECT month, organization, closed_at, closed_by, closed_cost_usd, prior_period_cost_usd, net_cost_usd,
     prior_period_entries
@@ -59,9 +62,17 @@ def periods() -> None:
 def close(month: str, reason: str, author: str) -> None:
     """Close a MONTH of the calendar that is over, for all organizations: what came before this moment is its closing.
 
+    First it is settled, as by `tollbook settle`: discounts, overages and credits are booked for what has come.
+
     Example: tollbook periods close 2026-10 --reason "invoiced" --author mia
     """
-    _append(_month(month), "closed", reason, author)
+    settings = Settings()
+    require_kafka(settings.kafka)
+    _next(settings, _month(month), "closed", reason, author)  # refused before anything is booked
+    booked = settle(settings, author, SETTLE_S)
+    if booked:
+        click.echo(f"settled: {len(booked):,} entries")
+    _append(settings, _month(month), "closed", reason, author)
 
 
 @periods.command()
@@ -72,19 +83,24 @@ def reopen(month: str, reason: str, author: str) -> None:
 
     Example: tollbook periods reopen 2026-10 --reason "closed too early" --author mia
     """
-    _append(_month(month), "open", reason, author)
-
-
-def _append(month: date, state: Literal["closed", "open"], reason: str, author: str) -> None:
     settings = Settings()
     require_kafka(settings.kafka)
+    _append(settings, _month(month), "open", reason, author)
+
+
+def _append(settings: Settings, month: date, state: State, reason: str, author: str) -> None:
+    period, ends = _next(settings, month, state, reason, author)
+    key = f"{month:%Y-%m}"
+    append_records(settings.kafka, PERIODS, {key: period.model_dump_json().encode()})
+    click.echo(f"{key} is {state}, at usage.events {', '.join(f'[{part}] {end}' for part, end in enumerate(ends))}")
+
+
+def _next(settings: Settings, month: date, state: State, reason: str, author: str) -> tuple[Period, list[int]]:
+    """The month in this state from now on, and where the events end. ValueError when it cannot be."""
     held = read_histories(settings.kafka, PERIODS, Period)
     epoch, ends = event_ends(settings)
     event = Event(state=state, at=datetime.now(UTC), author=author, reason=reason, src_epoch=epoch, ends=tuple(ends))
-    key = f"{month:%Y-%m}"
-    period = after(held.get(key), month, event, _end_of(settings, month))
-    append_records(settings.kafka, PERIODS, {key: period.model_dump_json().encode()})
-    click.echo(f"{key} is {state}, at usage.events {', '.join(f'[{part}] {end}' for part, end in enumerate(ends))}")
+    return after(held.get(f"{month:%Y-%m}"), month, event, _end_of(settings, month)), ends
 
 
 def _end_of(settings: Settings, month: date) -> datetime:

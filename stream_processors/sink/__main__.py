@@ -15,12 +15,12 @@ from schemas.calendar import load_calendar
 from schemas.registry import Registry, RegistryAwayError
 from schemas.settings import Settings
 from stream_processors.copies import LOOK_S, take_back_new
-from stream_processors.daily_audit import audit_daily
 from stream_processors.history_watch import watch_history
 from stream_processors.overdue import CHECK_S, report_overdue
 from stream_processors.sink.consume import Sink
 from stream_processors.sink.landing import Landing
 from stream_processors.sink.warehouse import Warehouse
+from stream_processors.upkeep import audit_daily, settle_hourly
 
 log = logging.getLogger("tollbook.sink")
 
@@ -34,7 +34,7 @@ def main() -> int:
     sink = Sink(settings, landing, Registry(settings.registry), _report_ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sink.stop())
-    for watch in (_watch_readers, _watch_copies, watch_history, audit_daily):
+    for watch in (_watch_readers, _watch_copies, watch_history, settle_hourly, audit_daily):
         Thread(target=watch, args=(settings,), daemon=True).start()
     try:
         sink.run()

@@ -90,3 +90,10 @@ def test_what_is_due_is_booked_once(
         {"o": name},
     )
     assert (month["requests"], month["cost_usd"]) == (2, Decimal("2.4"))
+
+    use(settings, name, 400_000)  # 1.00 dollar: 0.10 off, and 400 000 tokens over
+    closing = ("periods", "close", "2026-05", "--reason", "invoiced", "--author", "mia")
+    closed = run_tollbook(stack, *closing)
+    assert (closed.returncode, "settled: " in closed.stdout) == (0, True), closed.stdout + closed.stderr
+    assert settled() == []
+    run_tollbook(stack, "periods", "reopen", *closing[2:])

@@ -2,7 +2,7 @@
 
 from stream_processors.audit.model import Check, Difference, Report
 from stream_processors.audit.said import audit_alerts
-from stream_processors.daily_audit import until_next
+from stream_processors.upkeep import until_next
 
 MIDNIGHT = 1_768_003_200_000_000  # 2026-01-10 00:00 UTC
 HOUR = 3_600
