@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks import guard, latency, machine, queries, rating, report, runs, stacks, steady, template
+from benchmarks import guard, latency, machine, queries, rating, report, rerate, runs, stacks, steady, template
 from benchmarks.job import HOUR_US, HOURS, Job
 from benchmarks.preload import preload
 from benchmarks.store import Section
@@ -211,6 +211,22 @@ def recovery(folder: Path, rounds: int, keys: int, ids: int, rate: int, seed: in
                 _keep(section, result)
 
 
+@main.command("rerate")
+@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(min=20_000))
+@SEED
+@CPUS
+@measuring
+def rerate_command(folder: Path, rows: int, seed: int) -> None:
+    """Time the re-rating of many rows, from the command to a passing audit.
+
+    Example: python -m benchmarks rerate --rows 200000
+    """
+    section = Section("rerate", machine.described(), {"rows": rows, "seed": seed})
+    if not section.has(rows=rows):
+        with stacks.running(folder / "rerate") as stack:
+            _keep(section, rerate.measure(stack, rows, folder, seed))
+
+
 @main.command("queries")
 @click.option(
     "--rows", "sizes", multiple=True, default=(10_000_000, 100_000_000), show_default=True, type=click.IntRange(1)
@@ -267,7 +283,7 @@ def everything(context: click.Context) -> None:
     failed = []
     for command in (
         *(rating_command, peers, idle, latency_command, guard_command),
-        *(recovery, memory, queries_command),
+        *(recovery, rerate_command, memory, queries_command),
     ):
         click.echo(f"== {command.name}")
         try:

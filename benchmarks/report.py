@@ -114,6 +114,15 @@ def _recovery(content: dict[str, Any]) -> str:
     return section("Recovery", content, said, table(("worker", "round", "s", "MB"), rows))
 
 
+def _rerate(content: dict[str, Any]) -> str:
+    [result] = content["results"]
+    steps = ("rerate_s", "wait_s", "audit_s", "seconds")
+    rows = [[result["rows"], result["entries"], *(float(result[name]) for name in steps)]]
+    columns = ("rows", "entries", "`rerate` s", "`wait` s", "`audit` s", "together s")
+    used = table(("process", "CPU us/row"), result["cpu_us_per_row"].items())
+    return section("Re-rating", content, "From the command to a passing audit:\n", table(columns, rows), f"\n{used}")
+
+
 def _queries(content: dict[str, Any]) -> str:
     sizes = sorted({each["rows"] for each in content["results"]})
     found = {(each["chart"], each["rows"]): each for each in content["results"]}
@@ -147,6 +156,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "recovery": _recovery,
     "memory": _memory,
     "idle": _idle,
+    "rerate": _rerate,
     "queries": _queries,
     "rating": _rating,
 }

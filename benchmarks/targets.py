@@ -106,6 +106,7 @@ TARGETS = (
     Target("memory growth over a steady run", "%", 5, False, _growth),
     Target("a worker's memory with 1M windows", "MB", 800, False, _most("recovery", "mb")),
     Target("kill -9 until partitions move again", "s", 10, False, _most("recovery", "seconds")),
+    Target("1M rows re-rated, to a passing audit", "s", 60, False, _most("rerate", "seconds", rows=1_000_000)),
     Target("stored bytes an event", "bytes", 48, False, _of_ours("bytes_per_event")),
     Target(
         "dashboard, p95 of the slowest chart at 100M rows",

@@ -111,6 +111,15 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
             changelog_bytes_per_event=30.5,
         ),
         "idle": section(cpu_percent={"kafka": 2.5}, total_percent=2.5),
+        "rerate": section(
+            rows=1_000_000,
+            entries=999_000,
+            rerate_s=30.5,
+            wait_s=2.0,
+            audit_s=6.5,
+            seconds=39.0,
+            cpu_us_per_row={"sink": 2.5},
+        ),
         "queries": section(rows=10_000_000, chart="Cost by model", p50_ms=10.0, p95_ms=20.0),
         "rating": section(stage_us=1.0, price_us=0.1, loop_us=20.0, times_faster=200),
     }
@@ -121,6 +130,7 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
     assert "| chart | p50 at 10M rows | p95 at 10M rows |" in page
     assert "| Cost by model | 10.00 | 20.00 |" in page
     assert "| 10 000 | 9 990 | 2.50 | 3.50 | 400.00 | 900.00 |" in page
+    assert "| 1 000 000 | 999 000 | 30.50 | 2.00 | 6.50 | 39.00 |" in page
     assert "| rating | 0 | 7.50 | 300 |" in page
     assert "| together | 15.50 |" in page
     assert "0.1 records and 30.5 bytes an event" in page
