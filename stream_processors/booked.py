@@ -16,7 +16,7 @@ COLUMNS = ", ".join(
         *(name for name in ROW_KEYS if name != "occurred_at"),
         *("event_id", "source", "revision", "kind", "corrects", "adjustment_type"),
         *TOKEN_CLASSES,
-        *("units", "cost_usd", "requests", "unpriced_requests", "price_version"),
+        *("units", "tags", "cost_usd", "requests", "unpriced_requests", "price_version"),
         *("src_epoch", "src_partition", "src_offset", "src_entry", "block_offset"),
         "toUnixTimestamp64Micro(occurred_at) AS occurred_us",
         "toUnixTimestamp64Micro(booked_at) AS booked_us",

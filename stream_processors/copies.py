@@ -6,18 +6,18 @@ half-way is taken again, and finds the same entries.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 from confluent_kafka import KafkaException
 from pydantic import ValidationError
 
-from schemas.event import explain
+from schemas.event import UsageEvent, explain
 from schemas.registry import Registry, RegistryAwayError
 from schemas.settings import Settings
 from stream_processors.booked import COLUMNS, ORDER, as_row
-from stream_processors.core.copies import reversals
+from stream_processors.core.copies import entry_reversals, reversals
 from stream_processors.entries import records_of, send
 from stream_processors.sink.warehouse import AwayError, RefusedError, Warehouse
 from stream_processors.warehouse import WarehouseError, ask
@@ -56,6 +56,16 @@ GROUP BY source, event_id
 HAVING sum(requests) > 1
 LIMIT {most:UInt32}
 """
+#: Of entries that correct; they count by their places in the log, for not each books a request.
+REPEATED_ENTRIES = """
+SELECT source, event_id, any(corrects) AS corrects
+FROM usage
+WHERE kind = 'adjustment' AND toStartOfHour(occurred_at) IN (SELECT toStartOfHour(occurred_at) FROM usage WHERE {new})
+    AND (source, event_id) IN (SELECT source, event_id FROM usage WHERE kind = 'adjustment' AND ({new}))
+GROUP BY source, event_id
+HAVING uniqExact(src_epoch, src_partition, src_offset) > 1
+LIMIT {most:UInt32}
+"""
 BOOKED = (
     f"SELECT {COLUMNS} FROM usage WHERE event_id IN {{ids:Array(String)}} OR corrects IN {{ids:Array(String)}} {ORDER}"  # noqa: S608 -- our own names
 )
@@ -91,25 +101,34 @@ def _look(settings: Settings) -> bool:
 
 
 def _take_back(settings: Settings, new: str) -> int:
-    found = ask(settings, REPEATED.replace("{new}", new), {"most": EVENTS_A_LOOK})
-    if not found:
-        return 0
-    rows = ask(settings, BOOKED, {"ids": sorted({row["event_id"] for row in found})})
-    entries = []
-    for (source, event_id), booked in _by_event(rows).items():
-        try:
-            entries += reversals(booked)
-        except ValidationError as error:
-            log.error("event %s of %s is booked more than once: %s", event_id, source, explain(error))
+    entries = _found(settings, REPEATED.replace("{new}", new), reversals)
+    entries += _found(settings, REPEATED_ENTRIES.replace("{new}", new), entry_reversals)
     if entries:
         send(settings, records_of(entries, Registry(settings.registry)))
         log.warning("took back %s copies, as of event %s", len(entries), entries[0].corrects)
     return len(entries)
 
 
+def _found(
+    settings: Settings, repeated: str, reversals_of: Callable[[list[dict[str, Any]]], list[UsageEvent]]
+) -> list[UsageEvent]:
+    """What takes back the copies that a query finds; one that cannot be taken back is logged."""
+    found = ask(settings, repeated, {"most": EVENTS_A_LOOK})
+    if not found:
+        return []
+    ids = {row["event_id"] for row in found} | {row["corrects"] for row in found if row.get("corrects")}
+    entries = []
+    for (source, event_id), booked in _by_event(ask(settings, BOOKED, {"ids": sorted(ids)})).items():
+        try:
+            entries += reversals_of(booked)
+        except ValidationError as error:
+            log.error("event %s of %s is booked more than once: %s", event_id, source, explain(error))
+    return entries
+
+
 def _by_event(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     events: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        event_id = row["corrects"] if row["kind"] == "adjustment" else row["event_id"]
+        event_id = row["corrects"] or row["event_id"]
         events.setdefault((row["source"], event_id), []).append(as_row(dict(row)))
     return events

@@ -3,6 +3,8 @@
 Rating drops what it has seen within a day in the same partition. What comes later is booked anew; the books show it: an
 event has more than one request. Of its *runs* (a first row and the revisions that book a difference to it) the one with
 the highest revision stands, of equal ones the earliest; the others are taken back.
+
+An entry that corrects has one place in the log; of several the earliest stands.
 """
 
 import hashlib
@@ -13,6 +15,8 @@ from typing import Any
 import orjson
 
 from schemas.event import UsageEvent
+from stream_processors.core.corrections import PRICE_TAG
+from stream_processors.core.statements import PRICE_TYPES
 from stream_processors.core.undo import Row, undo
 
 AUTHOR = "tollbook"
@@ -53,6 +57,38 @@ def reversals(rows: Iterable[Row]) -> list[UsageEvent]:
     return entries
 
 
+def entry_reversals(rows: Iterable[Row]) -> list[UsageEvent]:
+    """What takes back the copies of entries; none of what is booked once, or was taken back already.
+
+    `rows`: everything that is booked under the ids of the entries, and what corrects the same as they do. Ids are made,
+    and errors raised, as by `reversals`.
+    """
+    booked = list(rows)
+    known = {row["event_id"] for row in booked}
+    entries: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Row]]] = {}
+    for row in booked:
+        if row["kind"] == "adjustment":
+            places = entries.setdefault((row["source"], row["event_id"]), {})
+            places.setdefault((row["src_epoch"], row["src_partition"], row["src_offset"]), []).append(row)
+    copies = (run for places in entries.values() for run in _surplus([_Run(found) for found in places.values()]))
+    undone = (_as_price(_undo(run), run.rows[0]) for run in copies)
+    return [entry for found in undone if found and found[0].event_id not in known for entry in found]
+
+
+def _as_price(undone: Sequence[UsageEvent], copied: Row) -> list[UsageEvent]:
+    """What takes back a price is a price, too: re-rating adds up by type what usage is charged."""
+    if copied["adjustment_type"] not in PRICE_TYPES:
+        return list(undone)
+    tags = {PRICE_TAG: copied["tags"][PRICE_TAG]}
+    types = {"correction": PRICE_TYPES[0]}
+    return [
+        entry.model_copy(
+            update={"tags": tags, "adjustment_type": types.get(entry.adjustment_type, entry.adjustment_type)}
+        )
+        for entry in undone
+    ]
+
+
 def _runs(rows: Iterable[Row]) -> Iterator[_Run]:
     """Cuts where the rows of an offset book a request."""
     offsets: dict[tuple[Any, ...], list[Row]] = {}
@@ -84,4 +120,4 @@ def _undo(run: _Run) -> list[UsageEvent]:
         return hashlib.sha256(orjson.dumps(("copy", place, number))).hexdigest()[:32]
 
     reason = f"booked more than once: at usage.events[{first['src_partition']}] {first['src_offset']} too"
-    return undo(run.rows, first["source"], first["event_id"], reason, AUTHOR, id_of)
+    return undo(run.rows, first["source"], first["corrects"] or first["event_id"], reason, AUTHOR, id_of)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import MEASURES, ROW_KEYS, TOKEN_CLASSES
 from schemas.event import ADJUSTMENT_RULES, UsageEvent
-from stream_processors.core.copies import reversals
+from stream_processors.core.copies import entry_reversals, reversals
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -23,6 +23,9 @@ def booked(offset: int, partition: int = 0, **fields: Any) -> dict[str, Any]:
         "source": "gateway",
         "revision": 0,
         "kind": "usage",
+        "corrects": "",
+        "adjustment_type": "",
+        "tags": {},
         "occurred_at": AT,
         "organization": "acme",
         "department": "eng",
@@ -122,3 +125,61 @@ def test_what_is_left_is_one_use(drawn: list[tuple[int, int | None, int, str]]) 
     for number in range(len(landed) + 1):  # ended half-way
         again = {entry.event_id for entry in reversals([*rows, *landed[:number]])}
         assert again == {entry.event_id for entry in entries[number:]}
+
+
+def adjusted(offset: int, kind: str, cost_pico: int | None, partition: int = 0, **fields: Any) -> dict[str, Any]:
+    """The row of an entry about e1, or about nothing."""
+    rule = ADJUSTMENT_RULES[kind]  # type: ignore[index] # a name of one
+    counts = {"requests": rule.requests, "unpriced_requests": rule.unpriced_requests if cost_pico is not None else 0}
+    about = {"event_id": f"the {kind}", "corrects": "e1" if rule.corrects else "", "tags": {"price_version": "v2"}}
+    said = {"kind": "adjustment", "adjustment_type": kind, "input_tokens": 0, "cost_pico": cost_pico}
+    return booked(offset, partition, **counts | about | said | fields)
+
+
+def test_a_credit_that_was_entered_twice_counts_once() -> None:
+    credit = {"kind": "credit", "cost_pico": -5_000_000_000}
+    rows = [adjusted(3, **credit), adjusted(8, **credit)]  # type: ignore[arg-type]
+    (entry,) = entry_reversals(rows)
+    assert (entry.adjustment_type, entry.corrects, entry.amount_pico) == ("correction", "the credit", 5_000_000_000)
+    assert entry.reason == "booked more than once: at usage.events[0] 8 too"
+    assert entry_reversals([*rows, entered(entry, 9)]) == []
+    assert entry_reversals(rows[:1]) == []
+
+
+def test_the_copy_of_a_price_is_taken_back_by_a_price() -> None:
+    """So that re-rating, which adds up what usage was charged by types, finds nothing to do."""
+    rows = [
+        adjusted(3, "re-rating", 7),
+        adjusted(8, "re-rating", 7),
+        adjusted(4, "pricing", 9),
+        adjusted(9, "pricing", 9),
+    ]
+    found = {entry.adjustment_type: entry for entry in entry_reversals(rows)}
+    assert {kind: (entry.amount_pico, dict(entry.tags)) for kind, entry in found.items()} == {
+        "re-rating": (-7, {"price_version": "v2"}),
+        "unpricing": (-9, {"price_version": "v2"}),
+    }
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(ADJUSTMENT_RULES)), st.integers(-(10**9), 10**9), st.integers(1, 3)),
+        max_size=4,
+        unique_by=lambda drawn: drawn[0],
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_left_of_entries_is_each_once(drawn: list[tuple[str, int, int]], random: Any) -> None:
+    once, rows, offset = [booked(0)], [booked(0)], 0
+    for kind, cost, copies in drawn:
+        for number in range(copies):
+            offset += 1
+            row = adjusted(offset, kind, cost, partition=number)
+            rows.append(row)
+            once += [row] if number == 0 else []
+    random.shuffle(rows)
+    entries = entry_reversals(rows)
+    landed = [entered(entry, 100 + number) for number, entry in enumerate(entries)]
+    assert len({entry.event_id for entry in entries}) == len(entries)
+    assert net([*rows, *landed]) == net(once)
+    assert entry_reversals([*rows, *landed]) == []
