@@ -17,6 +17,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from stream_processors.booked import entries_of
 from stream_processors.commands.adjusted import list_entries, months
+from stream_processors.commands.allocate import allocate
 from stream_processors.commands.output import print_json, reports_failure, require_kafka
 from stream_processors.core.undo import undo
 from stream_processors.entries import records_of, send
@@ -175,6 +176,6 @@ def _enter(settings: Settings, entries: Sequence[UsageEvent], dry_run: bool, as_
         click.echo(f"{entry.adjustment_type} {entry.event_id}: {amount}, {tokens}, {entry.occurred_at}, {where}")
 
 
-adjust.add_command(list_entries)
-adjust.add_command(months)
+for command in (allocate, list_entries, months):
+    adjust.add_command(command)
 commands: list[click.Command] = [adjust]

@@ -132,6 +132,33 @@ def test_windows_alerts_and_statements_follow_corrections(run: Run, settings: Se
 
 
 @pytest.mark.timeout(200)
+def test_a_shared_cost_is_allocated_by_use_and_follows_late_usage(run: Run, settings: Settings) -> None:
+    organization = f"shared-{secrets.token_hex(4)}"
+    used = [usage(secrets.token_hex(8), organization=organization, department=name) for name in ("eng", "eng", "ops")]
+    emit(settings, used, run)
+
+    def allocated() -> dict[str, str]:
+        done = run(
+            *("adjust", "allocate", "gpu", "--organization", organization, "--month", MONTH, "--amount", "10.00"),
+            *("--weigh", "requests", "--from", "department=platform", "--reason", "GPUs", "--author", "mia", "--json"),
+        )
+        assert done.returncode == 0, done.stderr
+        return {each["department"]: each["amount_pico"] for each in json.loads(done.stdout)["entries"]}
+
+    assert allocated() == {"eng": 6_666_666_666_667, "ops": 3_333_333_333_333, "platform": -10 * 10**12}
+    assert allocated() == {}
+    emit(settings, [usage(secrets.token_hex(8), organization=organization, department="ops")], run)
+    assert allocated() == {"eng": -1_666_666_666_667, "ops": 1_666_666_666_667}  # half each
+    assert run("wait", "--timeout", "60").returncode == 0
+    rows = warehouse.ask(
+        settings,
+        "SELECT scope, cost_usd FROM windows WHERE scope_kind = 'department' AND window_kind = 'month' "
+        f"AND organization = '{organization}' ORDER BY scope",
+    )
+    assert [tuple(row.values()) for row in rows] == [("eng", 2 * COST + 5), ("ops", 2 * COST + 5), ("platform", -10)]
+
+
+@pytest.mark.timeout(200)
 def test_revisions_end_at_the_highest_and_conflicts_show_both_contents(run: Run, settings: Settings) -> None:
     organization = f"revised-{secrets.token_hex(4)}"
     event_id, other = secrets.token_hex(8), secrets.token_hex(8)
