@@ -24,7 +24,7 @@ COMMANDS = {
     "tail": ("stream_processors.commands.query", "Print a topic, decoded, as JSON lines."),
     "budgets": ("stream_processors.commands.budgets", "Apply and list budgets."),
     "limits": ("stream_processors.commands.budgets", "Show what a scope has used and what is left."),
-    "alerts": ("stream_processors.commands.budgets", "Show alerts, or follow them."),
+    "alerts": ("stream_processors.commands.alerts", "Show alerts, follow or answer them."),
     "prices": ("stream_processors.commands.prices", "Show, apply and compare prices."),
     "tax": ("stream_processors.commands.tax", "Show a month's cost, the tax on it, and both together."),
     "settle": ("stream_processors.commands.settle", "Book volume discounts, overages and credits."),

@@ -15,6 +15,7 @@ from notifiers.alert_topic import AlertTopic
 from notifiers.contributors import Contributors
 from notifiers.notifier import Notifier, WorkerEndedError
 from notifiers.outbox import Outbox, OutboxInUseError
+from notifiers.snoozes import Snoozes
 from schemas.calendar import load_calendar
 from schemas.registry import Registry, RegistryAwayError
 from schemas.settings import Settings
@@ -33,7 +34,10 @@ def main() -> int:
         topic = AlertTopic(settings.kafka, Registry(settings.registry), outbox.chains())
         zone = load_calendar(settings.calendar).zone
         contributors = Contributors(settings, zone)
-        notifier = Notifier(settings.notify, ZoneInfo(zone), outbox, topic, _now, random.random, contributors.of)
+        snoozes = Snoozes(settings.kafka)
+        notifier = Notifier(
+            settings.notify, ZoneInfo(zone), outbox, topic, _now, random.random, contributors.of, snoozes.known
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: notifier.stop())
         _report_ready()
@@ -42,6 +46,7 @@ def main() -> int:
         log.error("ends: %s", error)
         return 1
     topic.close()
+    snoozes.close()
     outbox.close()
     return 0
 

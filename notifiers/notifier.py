@@ -14,6 +14,7 @@ from notifiers.config import Config, ConfigError, load_config
 from notifiers.deliver import STOP_S, Worker
 from notifiers.outbox import Outbox
 from notifiers.routing import Decision, decide
+from schemas.responses import Snooze
 
 READ_S = 0.25
 
@@ -27,7 +28,9 @@ class WorkerEndedError(Exception):
 
 
 class Notifier:
-    """`clock` tells microseconds UTC, `chance` a number in [0, 1), `contributors` who used most, for each alert."""
+    """`clock` tells microseconds UTC, `chance` a number in [0, 1), `contributors` who used most, for each alert,
+    `snoozes` what is not to be told for now.
+    """
 
     def __init__(
         self,
@@ -38,10 +41,12 @@ class Notifier:
         clock: Callable[[], int],
         chance: Callable[[], float],
         contributors: Contributors,
+        snoozes: Callable[[], Sequence[Snooze]],
     ) -> None:
         """Raises ConfigError when `file` (notify.toml) is wrong at the start; later a wrong one is only logged."""
         self._file, self._zone, self._outbox, self._topic = file, zone, outbox, topic
         self._clock, self._chance, self._contributors = clock, chance, contributors
+        self._snoozes = snoozes
         self._stopping = threading.Event()
         self._workers: list[Worker] = []
         self._seen = _version(file)
@@ -84,7 +89,8 @@ class Notifier:
 
     def _decide(self, alerts: Sequence[dict[str, Any]], now: int) -> Iterator[tuple[dict[str, Any], Decision]]:
         """Each alert as it is kept, and what becomes of it; those that are told say who contributed most."""
-        decisions = [decide(alert, self._config, self._zone, now, self._outbox.began_at) for alert in alerts]
+        snoozes, began_at = self._snoozes(), self._outbox.began_at
+        decisions = [decide(alert, self._config, self._zone, now, began_at, snoozes) for alert in alerts]
         texts = [as_text(alert) for alert in alerts]
         told = [text for text, decision in zip(texts, decisions, strict=True) if decision.targets]
         for text, found in zip(told, self._contributors(told), strict=True):

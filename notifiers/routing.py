@@ -1,19 +1,22 @@
 """Where an alert goes and when: pure, without a clock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from notifiers.config import SEVERITIES, Config, Email, Quiet, Route
+from schemas.responses import Snooze
 
 ROUTED = "routed"
 NO_ROUTE = "no route"
 CLOSED_WINDOW = "window closed"
 ENVIRONMENT = "environment"
 HISTORY = "history"
+SNOOZED = "snoozed"
 
+CRITICAL = "critical"  # told whatever is snoozed
 DAY_US = 86_400_000_000
 MINUTE_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,8 +45,10 @@ class Decision(NamedTuple):
     targets: dict[Target, Due]
 
 
-def decide(alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: int) -> Decision:
-    """Applies the rules in this order: windows long closed, other environments, history, routes and
+def decide(
+    alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: int, snoozes: Iterable[Snooze]
+) -> Decision:
+    """Applies the rules in this order: windows long closed, other environments, history, snoozes, routes and
     the recipients that the budget names.
 
     `now` and `first_start` (when this outbox began) are microseconds UTC. What was raised more than a day before
@@ -55,6 +60,8 @@ def decide(alert: Alert, config: Config, zone: ZoneInfo, now: int, first_start: 
         return Decision(ENVIRONMENT, {})
     if micros(alert["raised_at"]) < first_start - DAY_US:
         return Decision(HISTORY, {})
+    if alert["severity"] != CRITICAL and any(now < micros(one.until) and one.covers(alert) for one in snoozes):
+        return Decision(SNOOZED, {})
     targets: dict[Target, Due] = {}
     for route in config.route:
         if _matches(route, alert):

@@ -20,6 +20,7 @@ BUDGETS = "usage.budgets"
 PRICES = "usage.prices"
 DIRECTORY = "usage.directory"
 PERIODS = "usage.periods"
+RESPONSES = "usage.responses"
 #: Changelog of the rollup's table; Faust derives the name from the app and the table.
 TOTALS = "tollbook-windows-partials-changelog"
 
@@ -71,6 +72,7 @@ TOPICS = (
     Topic(TOTALS, "rollup's table", cleanup="compact", max_message_bytes=16 << 20, min_compaction_lag_ms=DAY_MS),
     Topic(PRICES, "dated history of each price override (JSON)", cleanup="compact", partitions=1),
     Topic(PERIODS, "history of each month that was closed (JSON)", cleanup="compact", partitions=1),
+    Topic(RESPONSES, "what people answer to alerts: seen, or not now (JSON)", cleanup="compact", partitions=1),
     Topic(DIRECTORY, "dated history of where each user belongs (JSON)", cleanup="compact", partitions=1),
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}

@@ -42,11 +42,12 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class ToppedUp:
-    """What was granted of a budget, until when (microseconds UTC)."""
+    """What was granted of a budget, until when (microseconds UTC), and whether it was given before, under its id."""
 
     budget: Budget
     grant: Grant
     until: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,15 @@ def set_budget(
     return apply_budgets(settings, build_budgets([table]), author, now, prune=False, next_window=False)
 
 
+def make_budget(settings: Settings, table: Mapping[str, Any], author: str, now: int) -> Applied:
+    """Puts a budget in force that was not there, written as in a file. Raises RefusedError."""
+    for fault in faults_of([dict(table)]):
+        raise RefusedError(fault.field, fault.value, fault.rule)
+    if table["id"] in read_histories(settings.kafka):
+        raise RefusedError("id", table["id"], "there is a budget of this id already")
+    return apply_budgets(settings, build_budgets([dict(table)]), author, now, prune=False, next_window=False)
+
+
 def history_of(settings: Settings, budget_id: str) -> History:
     """The history of one budget. Raises RefusedError when there is none."""
     history = read_histories(settings.kafka).get(budget_id)
@@ -99,17 +109,32 @@ def history_of(settings: Settings, budget_id: str) -> History:
 
 
 def top_up(
-    settings: Settings, budget_id: str, amount: str, whose: tuple[str | None, str | None], author: str, now: int
+    settings: Settings,
+    budget_id: str,
+    amount: str,
+    whose: tuple[str | None, str | None],
+    author: str,
+    now: int,
+    grant_id: str = "",
 ) -> ToppedUp:
-    """More of a budget until its window ends. `whose`: organization and scope. Raises RefusedError."""
+    """More of a budget until its window ends. `whose`: organization and scope. Raises RefusedError.
+
+    What was given under `grant_id` already is not given again.
+    """
     history = history_of(settings, budget_id)
     budget = current(history, now)
     try:
         granted = parse_amount(budget.unit, amount)
     except ValueError as error:
         raise RefusedError("amount", amount, f"must be positive, in {budget.unit}, {_amount_rule(budget)}") from error
-    grant = Grant(*_whose(budget, *whose), granted, now, author)
-    until = load_calendar(settings.calendar).window(budget.period, now).end
+    grant = Grant(*whose_of(budget, *whose), granted, now, author, grant_id)
+    calendar = load_calendar(settings.calendar)
+    for given in history[-1].budget.grants:
+        if grant_id and given.id == grant_id:
+            if replace(given, at=now, author=author) != grant:
+                raise RefusedError("id", grant_id, "another top-up of this budget has it")
+            return ToppedUp(budget, given, calendar.window(budget.period, given.at).end, again=True)
+    until = calendar.window(budget.period, now).end
     write_histories(settings.kafka, {budget_id: topped_up(history, grant)})
     return ToppedUp(budget, grant, until)
 
@@ -118,7 +143,7 @@ def resume(settings: Settings, budget_id: str, whose: tuple[str | None, str | No
     """Lets go on what a budget has paused. Raises RefusedError, or NothingPausedError."""
     history = history_of(settings, budget_id)
     budget = current(history, now)
-    wanted = Resume(*_whose(budget, *whose), author, now)
+    wanted = Resume(*whose_of(budget, *whose), author, now)
     paused = {member: at for member, at in paused_by(settings, budget).items() if _covers(wanted, member)}
     if not paused:
         raise NothingPausedError(f"{budget_id}: nothing is paused for {wanted.scope} of {wanted.organization}")
@@ -139,8 +164,11 @@ def paused_by(settings: Settings, budget: Budget) -> dict[Member, int]:
     }
 
 
-def _whose(budget: Budget, organization: str | None, scope: str | None) -> tuple[str, str]:
-    """The organization and scope that are meant; what is left out is the budget's, where that is one."""
+def whose_of(budget: Budget, organization: str | None, scope: str | None) -> tuple[str, str]:
+    """The organization and scope that are meant; what is left out is the budget's, where that is one.
+
+    Raises RefusedError when it is for each member and none is named.
+    """
     if scope is None and budget.scope == EACH:
         raise RefusedError("scope", scope, f"{budget.id} is for {scope_text(budget)}: say whose, '*' for each")
     return budget.organization if organization is None else organization, budget.scope if scope is None else scope

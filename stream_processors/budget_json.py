@@ -65,6 +65,8 @@ def topped_up_json(done: ToppedUp) -> dict[str, Any]:
         "unit": done.budget.unit,
         "until": instant(done.until),
         "author": grant.author,
+        "grant_id": grant.id,
+        "again": done.again,
     }
 
 

@@ -7,12 +7,12 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.settings import Settings
-from schemas.topics import ALERTS, BLOCKS, BUDGETS, BY_NAME, EVENTS, LIMITS, PERIODS, WINDOWS
+from schemas.topics import ALERTS, BLOCKS, BUDGETS, BY_NAME, EVENTS, LIMITS, PERIODS, RESPONSES, WINDOWS
 from stream_processors.chain_head import find_head
 from stream_processors.logs import LogReader, topic_id
 
 WINDOWS_GROUP, SINK_GROUP = "tollbook-windows", "tollbook-sink"
-SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS)
+SINK_TOPICS = (BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS, RESPONSES)
 TIMEOUT_S = 10.0
 TAIL = 4  # blocks read first: they may be large, and few stand behind the head
 

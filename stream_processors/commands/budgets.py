@@ -1,4 +1,4 @@
-"""`tollbook budgets`, `limits` and `alerts`: what may be used, what is used, and what was said about it."""
+"""`tollbook budgets` and `limits`: what may be used, and what is used."""
 
 import time
 from collections.abc import Mapping
@@ -10,12 +10,11 @@ from schemas.arrow import SCOPES
 from schemas.money import grouped
 from schemas.settings import Settings
 from stream_processors import warehouse
-from stream_processors.alert_log import read_alerts
 from stream_processors.budget_json import listed_json, standing_json
 from stream_processors.budget_log import read_histories
 from stream_processors.budget_standings import fullest, members
 from stream_processors.commands.apply import apply, plan_text
-from stream_processors.commands.output import json_text, print_json, print_table, reports_failure, require_kafka
+from stream_processors.commands.output import print_json, print_table, reports_failure, require_kafka
 from stream_processors.commands.resume import resume
 from stream_processors.commands.show import show
 from stream_processors.commands.standings import COLUMNS, NUMBERS, percent, standing_cells
@@ -125,25 +124,9 @@ def limits(scope: str, as_json: bool) -> None:
     )
 
 
-@click.command()
-@click.option("--follow", is_flag=True, help="Stay and print alerts as they come, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@reports_failure
-def alerts(follow: bool, as_json: bool) -> None:
-    """Show the alerts that were raised or retracted, from the topic itself.
-
-    Example: tollbook alerts --follow
-    """
-    settings = Settings()
-    require_kafka(settings.kafka)
-    records = read_alerts(settings, follow)
-    for record in records if follow else sorted(records, key=lambda record: record["raised_at"]):
-        click.echo(json_text(record) if as_json else _alert_line(record))
-
-
 for command in (apply, show, top_up, resume, suggest, token):
     budgets.add_command(command)
-commands: list[click.Command] = [budgets, limits, alerts]
+commands: list[click.Command] = [budgets, limits]
 
 
 def _budget_cells(budget: Budget) -> tuple[str, ...]:
@@ -171,10 +154,3 @@ def _scope_cell(row: Mapping[str, Any]) -> str:
 def _window_cell(row: Mapping[str, Any]) -> str:
     over = "" if row["current"] else " (over)"
     return f"{row['window_kind']} from {row['window_start']:%Y-%m-%d %H:%M}{over}"
-
-
-def _alert_line(record: Mapping[str, Any]) -> str:
-    return (
-        f"{record['raised_at']:%Y-%m-%d %H:%M:%S}  {record['severity']:8}  {record['state']:9}  "
-        f"{record['budget_id'] or record['type']}: {record['detail']}"
-    )

@@ -19,12 +19,19 @@ from stream_processors.core.budgets import amount_text, scope_name
 @click.argument("amount")
 @click.option("--scope", help="The member that gets it, '*' for each; needed for a budget of KIND:*.")
 @click.option("--organization", help="The organization; left out: the budget's, or each.")
+@click.option("--id", "grant_id", default="", help="By which it is given once, however often this is called.")
 @click.option("--author", default="", help="Who answers for it; default: who runs it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_failure
 @reports_refusal
 def top_up(
-    budget_id: str, amount: str, scope: str | None, organization: str | None, author: str, as_json: bool
+    budget_id: str,
+    amount: str,
+    scope: str | None,
+    organization: str | None,
+    grant_id: str,
+    author: str,
+    as_json: bool,
 ) -> None:
     """Add AMOUNT to what may be used of BUDGET in the window that is running.
 
@@ -36,11 +43,12 @@ def top_up(
     settings = Settings()
     require_kafka(settings.kafka)
     now, who = time.time_ns() // 1000, author or getpass.getuser()
-    done = budget_actions.top_up(settings, budget_id, amount, (organization, scope), who, now)
+    done = budget_actions.top_up(settings, budget_id, amount, (organization, scope), who, now, grant_id)
     if as_json:
         print_json(topped_up_json(done))
         return
     budget, grant = done.budget, done.grant
     whose = scope_name(budget.scope_kind, grant.scope, grant.organization)
     more = f"{grouped(amount_text(budget.unit, grant.amount))} {budget.unit} more"
-    click.echo(f"{budget_id}: {more} for {whose} until {instant(done.until):%Y-%m-%d %H:%M} UTC")
+    already = "given before: " if done.again else ""
+    click.echo(f"{budget_id}: {already}{more} for {whose} until {instant(done.until):%Y-%m-%d %H:%M} UTC")

@@ -5,11 +5,11 @@ from a page of this host: cookies do not tell ports apart, so another service on
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,17 +17,16 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from schemas.calendar import PERIODS
 from schemas.money import grouped
 from schemas.registry import RegistryAwayError
-from stream_processors import budget_actions
 from stream_processors.budget_actions import NothingPausedError, RefusedError
 from stream_processors.commands.standings import percent
+from stream_processors.console import acts
 from stream_processors.console.actions import Ledger
 from stream_processors.console.sessions import LASTS_S, Session, Sessions
 from stream_processors.console.views import overview, show
-from stream_processors.core.alert_subjects import instant
-from stream_processors.core.budget_changes import describe_change
-from stream_processors.core.budgets import ACTIONS, amount_text
+from stream_processors.core.budgets import ACTIONS, UNITS
 
 PLACE = "/console"
 COOKIE = "tollbook_console"
@@ -41,7 +40,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Form = Mapping[str, str]
+Act = Callable[[Ledger, str, acts.Form, str], Awaitable[str]]
+ACTS: Mapping[str, Act] = {
+    "set": acts.set_limit,
+    "top-up": acts.top_up,
+    "resume": acts.resume,
+    "acknowledge": acts.acknowledge,
+    "snooze": acts.snooze,
+}
 
 log = logging.getLogger("tollbook.console")
 
@@ -54,7 +60,7 @@ class Page:
         self._templates = Environment(
             loader=PackageLoader("stream_processors.console"), autoescape=True, undefined=StrictUndefined
         )
-        self._templates.filters |= {"grouped": grouped, "percent": percent, "days": _days, "minute": _minute}
+        self._templates.filters |= {"grouped": grouped, "percent": percent, "days": _days, "minute": acts.minute}
         self._style = files("stream_processors.console").joinpath("templates/style.css").read_text()
 
     def application(self) -> web.Application:
@@ -66,7 +72,9 @@ class Page:
         app.router.add_post("/logout", self._logout)
         app.router.add_get("/", self._overview)
         app.router.add_get("/budgets/{id}", self._show)
-        for name, act in (("set", self._set), ("top-up", self._top_up), ("resume", self._resume)):
+        app.router.add_get("/new", self._show_new)
+        app.router.add_post("/new", self._make)
+        for name, act in ACTS.items():
             app.router.add_post(f"/budgets/{{id}}/{name}", self._acting(act))
         return app
 
@@ -118,7 +126,16 @@ class Page:
         except RefusedError as error:
             raise web.HTTPNotFound(text=str(error)) from error
         told, session.told = session.told, []
-        return self._html("budget.html", session=session, actions=ACTIONS, told=told, **seen)
+        # `once`: a form that is sent twice, by a double click or from the browser's history, tops up once.
+        return self._html("budget.html", session=session, actions=ACTIONS, told=told, once=lambda: token_hex(8), **seen)
+
+    async def _show_new(self, request: web.Request) -> web.Response:
+        return self._new(request, {}, "")
+
+    def _new(self, request: web.Request, form: acts.Form, wrong: str) -> web.Response:
+        choices = {"periods": PERIODS, "units": UNITS, "actions": ACTIONS}
+        status = 400 if wrong else 200
+        return self._html("new.html", status, session=request[SESSION], form=form, wrong=wrong, **choices)
 
     async def _show_style(self, _: web.Request) -> web.Response:
         return web.Response(text=self._style, content_type="text/css")
@@ -129,14 +146,24 @@ class Page:
 
     # ---- what is done
 
-    def _acting(self, act: Callable[[str, Form, str], Awaitable[str]]) -> Handler:
+    async def _make(self, request: web.Request) -> web.StreamResponse:
+        session, form = request[SESSION], await _form(request)
+        try:
+            budget_id, said = await acts.make(self._ledger, form, session.person)
+        except RefusedError as error:
+            return self._new(request, form, f"Nothing was changed. {error}")
+        log.info("%s: %s: %s", session.person, budget_id, said)
+        session.told.append(said)
+        raise web.HTTPSeeOther(f"{PLACE}/budgets/{quote(budget_id, safe='')}")
+
+    def _acting(self, act: Act) -> Handler:
         """The handler of a form: does it, and leads back to the budget, where it is told what became of it."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             session, budget_id = request[SESSION], request.match_info["id"]
-            form = {name: str(value) for name, value in (await request.post()).items()}
+            form = await _form(request)
             try:
-                said = await act(budget_id, form, session.person)
+                said = await act(self._ledger, budget_id, form, session.person)
                 log.info("%s: %s: %s", session.person, budget_id, said)
             except (RefusedError, NothingPausedError) as error:
                 said = f"Nothing was changed. {error}"
@@ -144,25 +171,6 @@ class Page:
             raise web.HTTPSeeOther(f"{PLACE}/budgets/{quote(budget_id, safe='')}")
 
         return handle
-
-    async def _set(self, budget_id: str, form: Form, person: str) -> str:
-        wanted = {name: form.get(name, "").strip() for name in ("limit", "action")}
-        done = await self._ledger.change(
-            budget_actions.set_budget, budget_id, wanted, form.get("version", ""), person, _now()
-        )
-        changed = [describe_change(old, new) for old, new in done.changes.changed]
-        return f"In force: {changed[0] or 'as it is; what was planned is dropped'}." if changed else "It is so already."
-
-    async def _top_up(self, budget_id: str, form: Form, person: str) -> str:
-        done = await self._ledger.change(
-            budget_actions.top_up, budget_id, form.get("amount", "").strip(), _whose(form), person, _now()
-        )
-        more = f"{grouped(amount_text(done.budget.unit, done.grant.amount))} {done.budget.unit} more"
-        return f"{more} for {done.grant.scope} of {done.grant.organization} until {_minute(instant(done.until))} UTC."
-
-    async def _resume(self, budget_id: str, form: Form, person: str) -> str:
-        done = await self._ledger.change(budget_actions.resume, budget_id, _whose(form), person, _now())
-        return f"Goes on: {', '.join(f'{member.scope} of {member.organization}' for member in done.paused)}."
 
 
 @web.middleware
@@ -184,24 +192,15 @@ async def _secured(request: web.Request, handler: Handler) -> web.StreamResponse
     return answer
 
 
+async def _form(request: web.Request) -> dict[str, str]:
+    return {name: str(value) for name, value in (await request.post()).items()}
+
+
 def _own_path(to: str) -> str:
     """Where a login leads: a place of this page, whatever was asked for."""
-    return to if to.startswith(f"{PLACE}/budgets/") and "\\" not in to else f"{PLACE}/"
-
-
-def _whose(form: Form) -> tuple[str | None, str | None]:
-    if "member" in form:  # of a row: '' is the name of what is unassigned
-        return form.get("organization"), form.get("scope")
-    return form.get("organization", "").strip() or None, form.get("scope", "").strip() or None
+    ours = to.startswith(f"{PLACE}/budgets/") or to == f"{PLACE}/new"
+    return to if ours and "\\" not in to else f"{PLACE}/"
 
 
 def _days(seconds: int) -> str:
     return str((Decimal(seconds) / 86_400).quantize(Decimal("0.1")))
-
-
-def _minute(at: Any) -> str:
-    return f"{at:%Y-%m-%d %H:%M}"
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

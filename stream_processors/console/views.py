@@ -12,10 +12,19 @@ from stream_processors.core.alert_subjects import instant
 from stream_processors.core.budget_changes import describe, describe_change
 from stream_processors.core.budget_history import current, planned
 from stream_processors.core.budgets import EACH, amount_text
-from stream_processors.warehouse import WarehouseError
+from stream_processors.responses import snoozes_of
+from stream_processors.warehouse import WarehouseError, ask
 
 MOST_STANDINGS = 200
 MOST_MEMBERS = 50
+MOST_ALERTS = 20
+ALERTS = """
+SELECT alert_id, severity, detail, raised_at, acknowledged_by, acknowledged_at, note
+FROM standing_alerts
+WHERE budget_id = {budget_id:String}
+ORDER BY raised_at DESC, threshold DESC
+LIMIT {most:UInt32}
+"""
 
 
 def overview(settings: Settings) -> dict[str, Any]:
@@ -44,6 +53,8 @@ def show(settings: Settings, budget_id: str) -> dict[str, Any]:
         "paused": sorted(budget_actions.paused_by(settings, budget)),
         "organization": "" if budget.organization == EACH else budget.organization,
         "scope": "" if budget.scope == EACH else budget.scope,
+        "snoozes": snoozes_of(settings, budget_id, now),
+        "alerts": _alerts(settings, budget_id),
         "versions": list(reversed(versions_json(history))),
         **_standings(settings, budget_id, MOST_MEMBERS),
     }
@@ -55,6 +66,14 @@ def _standings(settings: Settings, budget_id: str, most: int) -> dict[str, Any]:
         return {"standings": members(settings, budget_id, most), "away": ""}
     except WarehouseError as error:
         return {"standings": [], "away": str(error)}
+
+
+def _alerts(settings: Settings, budget_id: str) -> list[dict[str, Any]]:
+    """The newest that stand; none where ClickHouse does not tell, which `_standings` says."""
+    try:
+        return ask(settings, ALERTS, {"budget_id": budget_id, "most": MOST_ALERTS})
+    except WarehouseError:
+        return []
 
 
 def _now() -> int:

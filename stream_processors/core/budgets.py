@@ -34,6 +34,7 @@ class Grant:
     amount: int  # as the budget's limit
     at: int  # microseconds UTC
     author: str = ""  # '' where nobody wrote it down
+    id: str = ""  # by which it is given once; '' where nobody named it
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from schemas.arrow import MICROS, WINDOW_ENTRIES
 from schemas.block import from_ipc
 from schemas.codec import avro_schema, decode, split_frame
 from schemas.registry import Registry
-from schemas.topics import ALERTS, BUDGETS, DIRECTORY, LIMITS, PERIODS, WINDOWS
+from schemas.responses import parse_response
+from schemas.topics import ALERTS, BUDGETS, DIRECTORY, LIMITS, PERIODS, RESPONSES, WINDOWS
 from stream_processors.core import directory_forms
 from stream_processors.core.budget_forms import conditions_of
 from stream_processors.core.directory import FILLED
@@ -95,6 +96,15 @@ PERIOD_ROWS = pa.schema(
         ("period_offset", pa.int64()),
     ]
 )
+RESPONSE_ROWS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("key", "kind", "alert_id", "note", "budget_id", "organization", "scope")),
+        ("until", MICROS),
+        ("author", pa.string()),
+        ("at", MICROS),
+        ("response_offset", pa.int64()),
+    ]
+)
 
 PERSON = (*FILLED, "display_name")
 PEOPLE_ROWS = pa.schema(
@@ -163,9 +173,14 @@ def people_inserts(records: Sequence[Record], _: Registry) -> list[Insert]:
     return [("people", _batch((_people_row(record) for record in records if record.value), PEOPLE_ROWS))]
 
 
+def response_inserts(records: Sequence[Record], _: Registry) -> list[Insert]:
+    return [("responses", _batch((_response_row(record) for record in records if record.value), RESPONSE_ROWS))]
+
+
 INSERTS: Mapping[str, Callable[[Sequence[Record], Registry], list[Insert]]] = {
     BUDGETS: budget_inserts,
     PERIODS: period_inserts,
+    RESPONSES: response_inserts,
     DIRECTORY: people_inserts,
     WINDOWS: window_inserts,
     LIMITS: limit_inserts,
@@ -190,6 +205,13 @@ def _period_row(record: Record) -> dict[str, Any]:
     period = Period.model_validate_json(record.value or b"")
     newest = period.history[-1]
     return newest.model_dump() | {"month": period.month, "closed": period.closed, "period_offset": record.offset}
+
+
+def _response_row(record: Record) -> dict[str, Any]:
+    """What was answered; of an acknowledgement nothing of a snooze, and the other way round."""
+    said = parse_response(record.value or b"").model_dump()
+    empty = dict.fromkeys(("alert_id", "note", "budget_id", "organization", "scope"), "")
+    return empty | said | {"key": record.key.decode(), "response_offset": record.offset}
 
 
 def _people_row(record: Record) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.topics import ALERTS, BLOCKS, BUDGETS, DIRECTORY, LIMITS, PERIODS, WINDOWS
+from schemas.topics import ALERTS, BLOCKS, BUDGETS, DIRECTORY, LIMITS, PERIODS, RESPONSES, WINDOWS
 from stream_processors.lag import SINK_GROUP
 from stream_processors.sink.feeds import Feed
 from stream_processors.sink.start import feeds_of
 
-TOPICS = [BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS, DIRECTORY]
+TOPICS = [BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS, RESPONSES, DIRECTORY]
 MESSAGES_A_TURN = 64
 POLL_S = 0.1
 CONSUMER: dict[str, Any] = {

@@ -191,14 +191,21 @@ def test_a_top_up_is_kept_with_the_budget_and_mistakes_are_refused(
     given_to = ("--scope", "ada", "--organization", "acme", "--author", "tom")
     [given] = run("budgets", "top-up", "topped-up", "500000", *given_to)
     assert (given["amount"], given["unit"], given["scope"]) == ("500000", "tokens", "ada")
-    [grant] = read_histories(still_settings.kafka)["topped-up"][-1].budget.grants
+    order = ("--id", "order-1")
+    again = [run("budgets", "top-up", "topped-up", "5", *given_to, *order)[0]["again"] for _ in range(2)]
+    assert again == [False, True]
+    other = tell("budgets", "top-up", "topped-up", "6", *given_to, *order)
+    assert (other.exit_code, "id = 'order-1': another top-up of this budget has it" in other.stderr) == (2, True)
+    grant, ordered = read_histories(still_settings.kafka)["topped-up"][-1].budget.grants
+    assert (ordered.amount, ordered.id) == (5, "order-1")
     assert (grant.organization, grant.scope, grant.amount) == ("acme", "ada", 500_000)
     assert run("budgets", "apply", str(file))[0]["changed"] == []
     told = tell("budgets", "show", "topped-up").stdout.splitlines()
     assert told[0].startswith("user:* day tokens 1,000,000 at 50,")
-    assert [line.partition("UTC: ")[2] for line in told[1:3]] == [
+    assert [line.partition("UTC: ")[2] for line in told[1:4]] == [
         "applied by mia",
         "topped up by 500,000 tokens for ada of acme by tom",
+        "topped up by 5 tokens for ada of acme by tom",
     ]
     assert tell("budgets", "show", "nobody").exit_code == 2
     for arguments, said in (

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from schemas.settings import Settings
+from stream_processors.alert_log import read_alerts
 from stream_processors.budget_log import read_histories
 from tests.conftest import Environment
 from tollbook import main
@@ -76,6 +77,11 @@ def test_a_pause_is_set_reached_topped_up_and_resumed(ask: Ask, stack: Environme
         ("mia", "limit"),
     ]
     assert (told["members"][0]["used"], told["members"][0]["percent"]) == ("150", "68.1")
+    alerts = [record for record in read_alerts(settings, follow=False) if record["budget_id"] == name]
+    status, seen = ask("POST", "/v1/acknowledgements", {"alert_id": alerts[0]["alert_id"], "note": "asked ada"})
+    assert (status, seen["author"], seen["note"]) == (200, "mia", "asked ada")
+    status, snoozed = ask("POST", "/v1/snoozes", {"budget": name, "scope": "ada", "hours": 1})
+    assert (status, snoozed["organization"], snoozed["scope"]) == (200, name, "ada")
     listed = {each["id"]: each for each in ask("GET", "/v1/budgets")[1]["budgets"]}
     assert listed[name]["fullest"]["scope"] == "ada"
     shown = CliRunner().invoke(main, ["budgets", "show", name], env=stack)
@@ -94,6 +100,9 @@ def test_what_is_refused_changes_nothing(ask: Ask, settings: Settings) -> None:
     status, told = ask("POST", "/v1/topups", {"budget": "nobody", "amount": "5"})
     assert (status, told["faults"][0]["field"]) == (404, "budget")
     assert ask("GET", "/v1/budgets/nobody")[0] == 404
+    assert ask("POST", "/v1/acknowledgements", {"alert_id": "nobody"})[0] == 404
+    status, told = ask("POST", "/v1/snoozes", {"budget": "nobody", "hours": "long"})
+    assert (status, [fault["field"] for fault in told["faults"]]) == (400, ["hours"])
     assert ask("GET", "/v1/budgets", Authorization="Bearer wrong")[0] == 401
     assert read_histories(settings.kafka) == before
 

@@ -30,6 +30,7 @@ from schemas.event import UsageEvent
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.topics import ALERTS
+from stream_processors import warehouse
 from tollbook import main
 
 Environment = dict[str, str]
@@ -240,13 +241,13 @@ def test_a_changed_file_is_in_force_without_a_restart_and_a_wrong_one_is_not(pla
         assert process.wait(DEADLINE_S) == 0
 
 
-def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once(
+def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once_unless_it_is_snoozed(
     place: Place, settings: Settings, run_tollbook: RunTollbook
 ) -> None:
     organization = f"notified-{secrets.token_hex(4)}"
     (place.folder / "budgets.toml").write_text(
         f'[[budget]]\nid = "{organization}"\nscope = "organization:{organization}"\nperiod = "month"\n'
-        'unit = "tokens"\nlimit = 100\nthresholds = [50, 75, 100]\nnotify = { 75 = { to = ["team"] } }\n'
+        'unit = "tokens"\nlimit = 100\nthresholds = [50, 75, 90, 100]\nnotify = { 75 = { to = ["team"] } }\n'
     )
     applied = run_tollbook(place.environment, "budgets", "apply", str(place.folder / "budgets.toml"))
     assert applied.returncode == 0, applied.stdout + applied.stderr
@@ -267,12 +268,28 @@ def test_usage_that_crosses_a_threshold_reaches_inbox_and_webhook_once(
         assert waited.returncode == 0, waited.stderr
         assert place.waiting("mail") == 0
         until(lambda: len(named.requests) >= 1)
-    assert [json.loads(body)["data"]["threshold"] for _, body in receiver.requests] == [50, 75]
+        seen = json.loads(named.requests[0][1])["data"]["alert_id"]
+        for answer in (("acknowledge", seen), ("snooze", organization)):
+            answered = run_tollbook(place.environment, "alerts", *answer, "--author", "mia")
+            assert answered.returncode == 0, answered.stdout + answered.stderr
+        again = run_tollbook(place.environment, "alerts", "acknowledge", seen)
+        assert (again.returncode, "acknowledged by mia already" in again.stderr) == (2, True)
+        for tokens in (12, 10):  # 92 %, which nobody is told, and 102 %, which is critical
+            with UsageProducer(settings) as producer:
+                producer.emit(usage(organization, "ada", tokens))
+            waited = run_tollbook(place.environment, "wait", "--timeout", "60")
+            assert waited.returncode == 0, waited.stderr
+        until(lambda: len(receiver.requests) >= 3)
+        assert place.status()[1]["alerts"]["snoozed"] == 1
+    standing = "SELECT threshold, acknowledged_by, note FROM standing_alerts WHERE organization = {o:String} ORDER BY 1"
+    found = [tuple(row.values()) for row in warehouse.ask(settings, standing, {"o": organization})]
+    assert found == [(50, "", ""), (75, "mia", ""), (90, "", ""), (100, "", "")]
+    assert [json.loads(body)["data"]["threshold"] for _, body in receiver.requests] == [50, 75, 100]
     assert [json.loads(body)["data"]["threshold"] for _, body in named.requests] == [75]
-    for _, body in receiver.requests:  # as far as usage had landed
+    for _, body in receiver.requests[:2]:  # as far as usage had landed
         contributors = json.loads(body)["data"]["contributors"]
         assert [(each["scope_kind"], each["scope"]) for each in contributors] == [("user", "ada"), ("user", "bob")]
-    subjects = [str(message["Subject"]) for message in inbox.mails]
+    subjects = [str(message["Subject"]) for message in inbox.mails[:2]]
     assert [subject.split(":")[0] for subject in subjects] == ["[Tollbook] info", "[Tollbook] warning"]
     assert all(f"reached {share} %" in subject for subject, share in zip(subjects, (50, 75), strict=True))
 

@@ -17,6 +17,7 @@ from notifiers.routing import (
     HISTORY,
     NO_ROUTE,
     ROUTED,
+    SNOOZED,
     Decision,
     Due,
     Target,
@@ -24,6 +25,7 @@ from notifiers.routing import (
     decide,
     micros,
 )
+from schemas.responses import Snooze
 
 UTC_ZONE = ZoneInfo("UTC")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -38,11 +40,39 @@ def configured(*routes: dict[str, Any], **fields: Any) -> Config:
 
 
 def decided(alert: dict[str, Any], *routes: dict[str, Any], **fields: Any) -> Decision:
-    return decide(alert, configured(*routes, **fields), UTC_ZONE, NOON_US, NOON_US)
+    return decide(alert, configured(*routes, **fields), UTC_ZONE, NOON_US, NOON_US, [])
 
 
 def channels_of(alert: dict[str, Any], *routes: dict[str, Any]) -> set[str]:
     return {target.channel for target in decided(alert, *routes).targets}
+
+
+def snoozed(alert: dict[str, Any], **fields: Any) -> bool:
+    values = {"author": "mia", "at": NOON, "budget_id": "department-month", "organization": "acme", "scope": "*"}
+    snooze = Snooze.model_validate(values | {"until": NOON + timedelta(hours=1)} | fields)
+    outcome = decide(alert, configured({"channels": ["chat"]}), UTC_ZONE, NOON_US, NOON_US, [snooze]).outcome
+    assert outcome in (ROUTED, SNOOZED)
+    return outcome == SNOOZED
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [
+        ({}, False),
+        ({"organization": "*", "scope": "engineering"}, False),
+        ({"scope": "sales"}, True),
+        ({"organization": "globex"}, True),
+        ({"budget_id": "department-day"}, True),
+        ({"until": NOON}, True),  # over
+        ({"until": NOON + timedelta(microseconds=1)}, False),
+    ],
+)
+def test_a_snooze_holds_for_its_budget_and_scopes_until_it_is_over(fields: dict[str, Any], is_told: bool) -> None:
+    assert snoozed(decoded_alert(), **fields) is not is_told
+
+
+def test_what_is_critical_is_told_whatever_is_snoozed() -> None:
+    assert [snoozed(decoded_alert(severity=each)) for each in SEVERITIES] == [True, True, True, False]
 
 
 def test_each_address_of_a_mail_channel_is_a_target_of_its_own() -> None:
@@ -137,7 +167,7 @@ def test_an_old_ledger_is_not_told_all_again() -> None:
 def test_after_an_absence_of_days_everything_is_told() -> None:
     config = configured({"channels": ["chat"]})
     alert = decoded_alert(raised_at=NOON - timedelta(days=3))
-    assert decide(alert, config, UTC_ZONE, NOON_US, NOON_US - 10 * DAY_US).outcome == ROUTED
+    assert decide(alert, config, UTC_ZONE, NOON_US, NOON_US - 10 * DAY_US, []).outcome == ROUTED
 
 
 def test_of_two_routes_to_one_channel_the_earlier_wins() -> None:
@@ -150,7 +180,7 @@ def test_a_digest_waits_for_its_hour_and_for_the_end_of_the_quiet() -> None:
     route = {"channels": ["chat"], "digest_minutes": 45, "quiet": "12:30-15:00"}
     # 12:00 is 16 times 45 minutes; a minute later the next is 12:45, which is quiet until 15:00.
     now = NOON_US + 60_000_000
-    decision = decide(decoded_alert(), configured(route), UTC_ZONE, now, now)
+    decision = decide(decoded_alert(), configured(route), UTC_ZONE, now, now, [])
     assert decision.targets == {Target("chat", ""): Due(micros(NOON.replace(hour=15)), True)}
 
 

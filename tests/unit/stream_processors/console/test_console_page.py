@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from schemas.responses import Snooze
 from schemas.settings import Settings
 from stream_processors.console import views
 from stream_processors.console.actions import Ledger
@@ -27,6 +28,12 @@ ROW = {
     "unit": "cost", "used": "149.99", "estimated": "0", "limit": "150.00", "remaining": "0.01", "decision": "allow",
     "seconds_left": 90_000, "projected": "180", "window_start": instant(0), "window_end": instant(10**15),
 }  # fmt: skip
+
+ALERT = {
+    "alert_id": "a1", "severity": "caution", "detail": EVIL, "raised_at": instant(0), "acknowledged_by": EVIL,
+    "acknowledged_at": instant(0), "note": EVIL,
+}  # fmt: skip
+SNOOZE = Snooze(author=EVIL, at=instant(0), budget_id="b", organization=EVIL, scope=EVIL, until=instant(10**15))
 
 
 @dataclass
@@ -62,6 +69,8 @@ async def visitor(people: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(views.budget_actions, "read_histories", lambda _: {"b": history})
     monkeypatch.setattr(views.budget_actions, "paused_by", lambda *_: {})
     monkeypatch.setattr(views, "members", lambda *_: [ROW])
+    monkeypatch.setattr(views, "snoozes_of", lambda *_: [SNOOZE])
+    monkeypatch.setattr(views, "ask", lambda *_: [ALERT])
     app = web.Application()
     app.add_subapp(PLACE, Page(Ledger(Settings()), people, lambda: 0.0).application())
     async with TestClient(TestServer(app)) as client:
@@ -140,6 +149,8 @@ async def test_a_form_of_another_page_does_nothing(visitor: Visitor, change: dic
         ("top-up", {"amount": "ten", "scope": "ada"}, "amount = &#39;ten&#39;: must be positive"),
         ("top-up", {"amount": "10", "scope": ""}, "say whose"),
         ("resume", {"scope": "ada"}, "nothing is paused for ada of acme"),
+        ("snooze", {"hours": "long", "scope": "ada"}, "hours = &#39;long&#39;: must be a number"),
+        ("snooze", {"hours": "-1", "scope": "ada"}, "hours = -1.0: must be 0 to 8784"),
     ],
 )
 async def test_what_is_refused_is_told_with_field_value_and_rule(
@@ -149,6 +160,23 @@ async def test_what_is_refused_is_told_with_field_value_and_rule(
     assert (answer.status, answer.headers["Location"]) == (303, f"{PLACE}/budgets/b")
     assert said in await (await visitor.get("/budgets/b")).text()
     assert said not in await (await visitor.get("/budgets/b")).text()  # it is told once
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": "b"}, "id = &#39;b&#39;: there is a budget of this id already"),
+        ({"limit": "-1"}, "limit = &#39;-1&#39;: must be positive"),
+        ({"scope": "planet:*"}, "scope = &#39;planet:*&#39;"),
+        ({"thresholds": "50, many"}, "thresholds"),
+    ],
+)
+async def test_a_new_budget_with_a_mistake_is_shown_again(visitor: Visitor, change: dict[str, str], said: str) -> None:
+    form = {"id": "new", "scope": "user:*", "period": "month", "unit": "cost", "limit": "5.00", "action": "alert"}
+    answer = await visitor.post("/new", form | change | {"form_secret": await visitor.log_in()})
+    shown = await answer.text()
+    assert (answer.status, said in shown, 'value="user:*"' in shown or "scope" in change) == (400, True, True)
+    assert (await visitor.get("/new")).status == 200
 
 
 async def test_who_logs_out_is_out(visitor: Visitor) -> None:

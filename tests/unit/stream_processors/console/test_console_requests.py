@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from schemas.settings import Settings
 from stream_processors.console.__main__ import application
-from stream_processors.console.api import InvalidRequestError, parse_tables
 from stream_processors.console.people import person_of, token_of
+from stream_processors.console.requests import InvalidRequestError, parse_tables
 from stream_processors.core.budget_forms import build_budgets, parse_budgets, to_table
 
 BUDGET: dict[str, Any] = {"id": "b", "scope": "user:*", "period": "month", "unit": "cost", "limit": "1.50"}
