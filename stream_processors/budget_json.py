@@ -11,7 +11,7 @@ from stream_processors.core.budget_forms import to_table
 from stream_processors.core.budget_history import Dated, History, current, planned
 from stream_processors.core.budgets import Budget, amount_text
 
-OPTIONAL = ("valid_from", "valid_until", "fallback_usd")
+OPTIONAL = ("valid_from", "valid_until", "fallback_usd", "projects", "members")
 
 
 def budget_json(budget: Budget) -> dict[str, Any]:

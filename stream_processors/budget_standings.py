@@ -1,10 +1,16 @@
 """How budgets stand, as of what has landed in ClickHouse. WarehouseError when there is nothing to be had."""
 
+from datetime import datetime
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from schemas.calendar import Calendar, Window
 from schemas.settings import Settings
 from stream_processors import warehouse
+from stream_processors.core.plans import Active
 
+ACTIVES = Path(__file__).resolve().parents[1] / "clickhouse" / "queries" / "watch" / "actives.sql"
 # The fullest scope of each budget whose window is running; the ratio is for order only.
 FULLEST = """
 SELECT budget_id, organization, scope, used, limit, window_start, window_end,
@@ -23,6 +29,14 @@ WHERE {budget_id:String} IN ('', budget_id) AND current
 ORDER BY toDecimal256(used, 12) / toDecimal256(limit, 12) DESC, budget_id, organization, scope
 LIMIT {most:UInt32}
 """
+
+
+def actives(settings: Settings, calendar: Calendar, window: Window) -> list[Active]:
+    """How many projects and users each organization with usage in a window of whole days had active in it."""
+    zone = ZoneInfo(calendar.zone)
+    start, end = (datetime.fromtimestamp(at // 1_000_000, zone).date().isoformat() for at in (window.start, window.end))
+    rows = warehouse.ask(settings, ACTIVES.read_text(encoding="utf-8"), {"start": start, "end": end})
+    return [Active(row["organization"], row["project_count"], row["member_count"]) for row in rows]
 
 
 def fullest(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Looks once a minute for what is unlike the ledger's own history, and says so in `usage.alerts`; the sink does so.
 
-Spend and errors are asked for every minute. Once an hour, when all that arrived before it has landed, sources and users
-are judged, and the day that is over is summed up. While ClickHouse is away nothing is found; the next look finds it.
-Each rule is in `core`, and in docs/notifications.md.
+Spend, errors, and what plans include are asked for every minute. Once an hour, when all that arrived before it has
+landed, sources and users are judged, and the day that is over is summed up. While ClickHouse is away nothing is found;
+the next look finds it. Each rule is in `core`, and in docs/notifications.md.
 """
 
 import logging
@@ -21,8 +21,12 @@ from schemas.money import to_pico
 from schemas.registry import Registry, RegistryAwayError
 from schemas.settings import Settings
 from stream_processors.alert_log import append_alerts, read_alerts
+from stream_processors.budget_log import read_histories as read_budgets
+from stream_processors.budget_standings import actives
+from stream_processors.core.budget_history import budgets_in_force
 from stream_processors.core.daily_summary import DayRow, daily_summaries
 from stream_processors.core.history_alerts import HOUR_US, TYPES, Said, due, hour_of
+from stream_processors.core.plans import is_plan, plan_alerts
 from stream_processors.core.silence import SilenceRule, silences
 from stream_processors.core.spikes import (
     HourRow,
@@ -72,7 +76,7 @@ class HistoryWatch:
     def look(self, now: int) -> None:
         """Finds what is due, and appends it."""
         rows = self._hours(now)
-        found = [*spikes(rows, now, SpikeRule()), *surges(rows, now, SurgeRule())]
+        found = [*spikes(rows, now, SpikeRule()), *surges(rows, now, SurgeRule()), *self._plans(now)]
         hour = hour_of(now)
         by_the_hour = hour > self._judged and self._has_landed(hour)
         if by_the_hour:
@@ -131,6 +135,14 @@ class HistoryWatch:
         day = datetime.fromtimestamp(window.start // SECOND_US, UTC).astimezone(ZoneInfo(self._calendar.zone)).date()
         rows = ask(self._settings, _sql("days"), {"day": day.isoformat()})
         return daily_summaries([_day_row(row) for row in rows], day, window, now)
+
+    def _plans(self, now: int) -> list[Record]:
+        found = []
+        for budget in budgets_in_force(read_budgets(self._settings.kafka).values(), now):
+            if is_plan(budget):
+                window = self._calendar.window(budget.period, now)
+                found += plan_alerts(budget, window, actives(self._settings, self._calendar, window), now)
+        return found
 
     def _say(self, found: list[Record]) -> None:
         """What was said is asked of the topic when something seems to be new: another process may have said it."""

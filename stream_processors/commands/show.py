@@ -6,16 +6,18 @@ from typing import Any
 
 import click
 
+from schemas.calendar import load_calendar
 from schemas.settings import Settings
 from stream_processors.budget_actions import history_of
 from stream_processors.budget_json import standing_json
-from stream_processors.budget_standings import members
+from stream_processors.budget_standings import actives, members
 from stream_processors.commands.output import print_json, print_table, reports_failure, reports_refusal, require_kafka
 from stream_processors.commands.standings import COLUMNS, NUMBERS, standing_cells
 from stream_processors.core.alert_subjects import instant
 from stream_processors.core.budget_changes import describe, describe_versions
 from stream_processors.core.budget_forms import to_record
 from stream_processors.core.budget_history import Dated, current
+from stream_processors.core.plans import covered, is_plan
 
 
 @click.command()
@@ -38,8 +40,14 @@ def show(budget_id: str, most: int, as_json: bool) -> None:
     if as_json:
         print_json({**to_record(history), "members": [standing_json(row) for row in rows]})
         return
-    for line in _told(history, time.time_ns() // 1000):
+    now = time.time_ns() // 1000
+    for line in _told(history, now):
         click.echo(line)
+    budget = current(history, now)
+    if is_plan(budget):
+        calendar = load_calendar(settings.calendar)
+        for active in covered(budget, actives(settings, calendar, calendar.window(budget.period, now))):
+            click.echo(f"{active.organization}: {active.projects:,} active projects, {active.members:,} active members")
     if rows:
         _print_members(rows)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp import web
 from confluent_kafka import KafkaException
 
+from schemas.calendar import load_calendar
 from schemas.registry import RegistryAwayError
 from schemas.settings import Settings
 from stream_processors import budget_actions, responses
@@ -25,7 +26,7 @@ from stream_processors.budget_json import (
     versions_json,
 )
 from stream_processors.budget_log import read_histories
-from stream_processors.budget_standings import fullest, members
+from stream_processors.budget_standings import actives, fullest, members
 from stream_processors.commands.output import json_text
 from stream_processors.console.actions import Ledger
 from stream_processors.console.people import person_of
@@ -41,8 +42,10 @@ from stream_processors.console.requests import (
     parse_tables,
     parsed,
 )
+from stream_processors.core.alert_subjects import instant
 from stream_processors.core.budget_forms import build_budgets
 from stream_processors.core.budget_history import current
+from stream_processors.core.plans import covered, is_plan
 from stream_processors.warehouse import WarehouseError
 
 MOST_MEMBERS = 100
@@ -66,6 +69,8 @@ class Api:
         app.router.add_put("/budgets", self._put)
         app.router.add_get("/budgets/{id}", self._show)
         app.router.add_put("/budgets/{id}", self._put)
+        app.router.add_get("/plans", self._list_plans)
+        app.router.add_put("/plans/{id}", self._put_plan)
         app.router.add_post("/topups", self._top_up)
         app.router.add_post("/resume", self._resume)
         app.router.add_post("/acknowledgements", self._acknowledge)
@@ -97,6 +102,24 @@ class Api:
         done = await self._ledger.change(budget_actions.apply_budgets, wanted, request[PERSON], _now(), **options)
         log.info("%s applied %s", request[PERSON], ", ".join(done.grown) or "what is in force already")
         return _answer(200, applied_json(done, options["prune"]))
+
+    async def _list_plans(self, _: web.Request) -> web.Response:
+        return _answer(200, await self._ledger.ask(list_plans))
+
+    async def _put_plan(self, request: web.Request) -> web.Response:
+        """A change waits for the next cycle, unless it is to be at once; a plan that is new does not."""
+        [plan] = build_budgets(parse_tables(await request.read(), request.match_info["id"]))
+        if not is_plan(plan):
+            raise InvalidRequestError(
+                [fault_of("projects", None, "a plan includes a number of projects, or of members")]
+            )
+        exists = plan.id in await self._ledger.ask(lambda settings: read_histories(settings.kafka))
+        options = {"next_window": exists} | flags(request, ("next_window",))
+        done = await self._ledger.change(
+            budget_actions.apply_budgets, [plan], request[PERSON], _now(), prune=False, **options
+        )
+        log.info("%s set plan %s", request[PERSON], plan.id)
+        return _answer(200, applied_json(done, prune=False))
 
     async def _top_up(self, request: web.Request) -> web.Response:
         asked = parsed(TopUp, await request.read())
@@ -138,6 +161,21 @@ def list_budgets(settings: Settings) -> Json:
         usage = str(error)
     histories = sorted(read_histories(settings.kafka).items())
     return {"budgets": [listed_json(history, _now(), found.get(name)) for name, history in histories], "usage": usage}
+
+
+def list_plans(settings: Settings) -> Json:
+    """Each plan, what is planned of it, and who is active in the cycle that is running. Raises WarehouseError."""
+    now, calendar = _now(), load_calendar(settings.calendar)
+    plans = []
+    for _, history in sorted(read_histories(settings.kafka).items()):
+        budget = current(history, now)
+        if is_plan(budget):
+            window = calendar.window(budget.period, now)
+            active = covered(budget, actives(settings, calendar, window))
+            used = {row["organization"]: row["used"] for row in members(settings, budget.id, MOST_MEMBERS)}
+            standing = [each._asdict() | {"used": used.get(each.organization, "0")} for each in active]
+            plans.append(listed_json(history, now, None) | {"window_end": instant(window.end), "active": standing})
+    return {"plans": plans}
 
 
 def show_budget(settings: Settings, budget_id: str) -> Json:

@@ -3,15 +3,17 @@
 import time
 from typing import Any
 
+from schemas.calendar import load_calendar
 from schemas.settings import Settings
 from stream_processors import budget_actions
 from stream_processors.budget_json import versions_json
 from stream_processors.budget_log import read_histories
-from stream_processors.budget_standings import members
+from stream_processors.budget_standings import actives, members
 from stream_processors.core.alert_subjects import instant
-from stream_processors.core.budget_changes import describe, describe_change
+from stream_processors.core.budget_changes import describe, describe_change, included_text
 from stream_processors.core.budget_history import current, planned
-from stream_processors.core.budgets import EACH, amount_text
+from stream_processors.core.budgets import EACH, Budget, amount_text
+from stream_processors.core.plans import Active, covered, is_plan
 from stream_processors.responses import snoozes_of
 from stream_processors.warehouse import WarehouseError, ask
 
@@ -53,6 +55,8 @@ def show(settings: Settings, budget_id: str) -> dict[str, Any]:
         "paused": sorted(budget_actions.paused_by(settings, budget)),
         "organization": "" if budget.organization == EACH else budget.organization,
         "scope": "" if budget.scope == EACH else budget.scope,
+        "included": included_text(budget).removeprefix(", "),
+        "actives": _actives(settings, budget, now),
         "snoozes": snoozes_of(settings, budget_id, now),
         "alerts": _alerts(settings, budget_id),
         "versions": list(reversed(versions_json(history))),
@@ -66,6 +70,17 @@ def _standings(settings: Settings, budget_id: str, most: int) -> dict[str, Any]:
         return {"standings": members(settings, budget_id, most), "away": ""}
     except WarehouseError as error:
         return {"standings": [], "away": str(error)}
+
+
+def _actives(settings: Settings, budget: Budget, now: int) -> list[Active]:
+    """Of a plan, who is active in its window; none where ClickHouse does not tell."""
+    if not is_plan(budget):
+        return []
+    calendar = load_calendar(settings.calendar)
+    try:
+        return covered(budget, actives(settings, calendar, calendar.window(budget.period, now)))
+    except WarehouseError:
+        return []
 
 
 def _alerts(settings: Settings, budget_id: str) -> list[dict[str, Any]]:

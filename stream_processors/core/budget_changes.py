@@ -119,7 +119,13 @@ def describe(budget: Budget) -> str:
     action = "" if budget.action == ALERT else f", then {budget.action}"
     what = f"{scope_text(budget)}{whose}{only} {budget.period} {budget.unit} {limit} at {thresholds} %{action}"
     fallback = "" if budget.fallback_pico is None else f", unpriced requests at {usd_text(budget.fallback_pico)}"
-    return what + fallback + validity_text(budget)
+    return what + fallback + included_text(budget) + validity_text(budget)
+
+
+def included_text(budget: Budget) -> str:
+    """`, 5 projects, 1 member`; '' for a budget that is no plan."""
+    counts = (("project", budget.projects), ("member", budget.members))
+    return "".join(f", {most:,} {name}{'s' if most > 1 else ''}" for name, most in counts if most is not None)
 
 
 def validity_text(budget: Budget) -> str:
@@ -151,6 +157,8 @@ def _texts(budget: Budget) -> list[tuple[str, str]]:
         "notify": ", ".join(map(_told, budget.notify)) or "as usual",
         "valid_from": "ever since" if budget.valid_from is None else instant_text(budget.valid_from),
         "fallback_pico": "none" if budget.fallback_pico is None else usd_text(budget.fallback_pico),
+        "projects": "any" if budget.projects is None else str(budget.projects),
+        "members": "any" if budget.members is None else str(budget.members),
         "valid_until": "for good" if budget.valid_until is None else instant_text(budget.valid_until),
     }
     names = [field.name for field in fields(budget) if field.name not in ("id", "version", "grants", "resumes")]

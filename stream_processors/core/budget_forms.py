@@ -90,6 +90,11 @@ def to_table(budget: Budget) -> dict[str, Any]:
         },
         **({} if budget.fallback_pico is None else {"fallback_usd": usd_text(budget.fallback_pico)}),
         **{
+            name: most
+            for name, most in (("projects", budget.projects), ("members", budget.members))
+            if most is not None
+        },
+        **{
             name: instant_text(at)
             for name, at in (("valid_from", budget.valid_from), ("valid_until", budget.valid_until))
             if at is not None
@@ -157,6 +162,8 @@ def _budget(table: Mapping[str, Any], version: int) -> Budget:
         valid_from=fields["valid_from"] and to_instant(fields["valid_from"]),
         valid_until=fields["valid_until"] and to_instant(fields["valid_until"]),
         fallback_pico=None if fields["fallback_usd"] is None else to_pico(str(fields["fallback_usd"])),
+        projects=fields["projects"],
+        members=fields["members"],
     )
 
 

@@ -21,8 +21,11 @@ DEFAULTS: Mapping[str, Any] = {
     "valid_from": None,
     "valid_until": None,
     "fallback_usd": None,
+    "projects": None,
+    "members": None,
 }
 MOST_COUNT = 2**63 - 1
+MOST_ACTIVE = 1_000_000  # projects, or members, of a plan
 MOST_FALLBACK_USD = 1_000  # a request
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -53,6 +56,7 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "fallback_usd",
             f"fallback_usd = {table['fallback_usd']!r}: must be left out for unit {unit}: it is for cost",
         )
+    yield from _plan_disagreements(table)
     notify, thresholds = table.get("notify", {}), table.get("thresholds", DEFAULTS["thresholds"])
     if table.get("action") == PAUSE and _is_thresholds(thresholds) and FULL not in thresholds:
         yield "thresholds", f"thresholds = {thresholds!r}: must hold {FULL} for action {PAUSE}, which begins there"
@@ -67,6 +71,20 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     kind, _, name = scope.partition(":") if isinstance(scope, str) else ("", "", "")
     if kind == "organization" and EACH not in (name, organization) and name != organization:
         yield "scope", f"scope = {scope!r}: organization is {organization!r}, so the budget would cover nothing"
+
+
+def _plan_disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who is active is counted for organizations, by days."""
+    for name in ("projects", "members"):
+        if table.get(name) is None:
+            continue
+        if isinstance(table.get("scope"), str) and not table["scope"].startswith("organization:"):
+            yield (
+                name,
+                f"{name} = {table[name]!r}: must be left out for scope {table['scope']!r}: it is for organizations",
+            )
+        if table.get("period") == "hour":
+            yield name, f"{name} = {table[name]!r}: must be left out for period hour: days are counted"
 
 
 def to_instant(value: Any) -> int:
@@ -103,6 +121,10 @@ def is_limit(value: Any) -> bool:
 
 def _is_fallback(value: Any) -> bool:
     return is_limit(value) and to_pico(str(value)) <= to_pico(str(MOST_FALLBACK_USD))
+
+
+def _is_active(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MOST_ACTIVE
 
 
 def is_count(value: Any) -> bool:
@@ -169,6 +191,8 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _is_fallback,
         f"positive dollars up to {MOST_FALLBACK_USD}, as text ('0.05') or a whole number; never a float",
     ),
+    "projects": (_is_active, f"a whole number from 1 to {MOST_ACTIVE}"),
+    "members": (_is_active, f"a whole number from 1 to {MOST_ACTIVE}"),
     "forecast": (lambda value: isinstance(value, bool), "true or false"),
     "valid_from": (_is_instant, _INSTANT_RULE),
     "valid_until": (_is_instant, _INSTANT_RULE),

@@ -78,6 +78,8 @@ class Budget:
     valid_from: int | None = None  # microseconds UTC; None: ever since
     valid_until: int | None = None  # exclusive; None: for good
     fallback_pico: int | None = None  # what a request without a price counts as, for unit cost; None: as nothing
+    projects: int | None = None  # how many may be active in a window, as a plan includes; None: any number
+    members: int | None = None  # users, likewise
 
     @property
     def selection(self) -> Selection:

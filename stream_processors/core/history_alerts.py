@@ -1,4 +1,4 @@
-"""Alerts that hold the ledger against its own history: spikes, surges, silence, suspicious use, a day's summary.
+"""Alerts about what has landed: spikes, surges, silence, suspicious use, a day's summary, plans that are exceeded.
 
 They are functions of what has landed, and stand beside the chains of `usage.alerts` as alerts about the pipeline do.
 An id is a hash of the type, the scope and the hour or day, so that saying the same again, after a crash or by another
@@ -16,7 +16,8 @@ from stream_processors.core.alert_subjects import instant
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-SPIKE, SURGE, SILENT, SUSPICIOUS, SUMMARY = TYPES = ("spike", "error_surge", "silent_source", "suspicious", "summary")
+TYPES = ("spike", "error_surge", "silent_source", "suspicious", "summary", "plan")
+SPIKE, SURGE, SILENT, SUSPICIOUS, SUMMARY, PLAN = TYPES
 
 Said = tuple[str, str]  # alert id and state
 

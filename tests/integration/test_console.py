@@ -91,6 +91,28 @@ def test_a_pause_is_set_reached_topped_up_and_resumed(ask: Ask, stack: Environme
     assert read_histories(settings.kafka)[name][-1].author == "mia"
 
 
+def test_a_plan_changes_with_its_next_cycle_and_tells_who_is_active(ask: Ask, stack: Environment) -> None:
+    name = f"plan-{secrets.token_hex(4)}"
+    plan = {"organization": name, "scope": f"organization:{name}", "period": "billing_cycle", "unit": "tokens"}
+    plan |= {"limit": 500_000, "projects": 1, "members": 1}
+    status, told = ask("PUT", f"/v1/plans/{name}", plan)
+    assert (status, told["added"][0]["members"]) == (200, 1)
+    use(stack, name, 150)
+
+    def found() -> dict[str, Any]:
+        [plan] = [each for each in ask("GET", "/v1/plans")[1]["plans"] if each["id"] == name]
+        return plan
+
+    until(lambda: found()["active"], [{"organization": name, "projects": 0, "members": 1, "used": "150"}])
+    status, told = ask("PUT", f"/v1/plans/{name}", plan | {"limit": 2_000_000, "projects": 5, "members": 5})
+    assert (status, len(told["changed"])) == (200, 1)
+    assert (found()["limit"], found()["projects"]) == ("500000", 1)
+    [planned] = found()["planned"]
+    assert (planned["limit"], planned["projects"], planned["effective_at"]) == ("2000000", 5, found()["window_end"])
+    status, told = ask("PUT", f"/v1/plans/{name}", plan | {"projects": None, "members": None})
+    assert (status, told["faults"][0]["field"]) == (400, "projects")
+
+
 def test_what_is_refused_changes_nothing(ask: Ask, settings: Settings) -> None:
     before = read_histories(settings.kafka)
     status, told = ask(

@@ -12,6 +12,8 @@ from schemas.calendar import Calendar
 from schemas.event import UsageEvent
 from schemas.settings import Settings
 from stream_processors import history_watch, warehouse
+from stream_processors.budget_actions import apply_budgets
+from stream_processors.core.budget_forms import build_budgets
 from stream_processors.core.history_alerts import DAY_US, HOUR_US, hour_of
 from stream_processors.history_watch import HistoryWatch
 from tests.conftest import Environment, RunTollbook
@@ -52,10 +54,15 @@ def test_what_is_unlike_history_is_said_once_and_lands(
         producer.emit(usage(name, now, 8_000_000))  # 20 US dollars
         for _ in range(20):
             producer.emit(usage(name, now, 0, status="error"))
+        for project in ("one", "other"):  # of which its plan includes one
+            producer.emit(usage(name, now, 0, project=project))
         producer.emit(usage(name, yesterday, 1_200_000))  # 3 US dollars
         for number in range(100):
             producer.emit(usage(name, hour_of(now) - HOUR_US // 2, 0, user="eve", session=f"s{number % 20}"))
     assert run_tollbook(stack, "wait", "--timeout", "60").returncode == 0
+    plan = {"id": name, "organization": name, "scope": f"organization:{name}", "period": "month", "unit": "tokens"}
+    [budget] = build_budgets([plan | {"limit": 10**12, "projects": 1, "members": 1_000}])
+    apply_budgets(settings, [budget], "mia", now, prune=False, next_window=False)
     _note_hours(settings, f"{name}-gateway", hour_of(now) - 4 * HOUR_US)
     _note_habits(settings, name, hour_of(now))
 
@@ -67,11 +74,12 @@ def test_what_is_unlike_history_is_said_once_and_lands(
     assert [each for each in appended if each["organization"] == name or each["scope"].startswith(name)] == []
 
     deadline = time.monotonic() + 60
-    while len(rows := warehouse.ask(settings, LANDED, {"name": name})) < 7:
+    while len(rows := warehouse.ask(settings, LANDED, {"name": name})) < 8:
         assert time.monotonic() < deadline, rows
         time.sleep(0.25)
     assert sorted((row["type"], row["state"], row["scope"], row["used"]) for row in rows) == [
         ("error_surge", "raised", "openai/gpt-4o", "20"),
+        ("plan", "raised", name, "2"),
         ("silent_source", "raised", f"{name}-gateway", "0"),
         ("spike", "raised", name, "20.00"),
         ("summary", "raised", name, "3.00"),
