@@ -8,14 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from schemas.calendar import load_calendar
+from schemas.calendar import Calendar, load_calendar
 from schemas.registry import Registry
 from schemas.settings import Settings
 from stream_processors.alert_log import fold_partition
 from stream_processors.budget_log import read_histories, write_histories
 from stream_processors.core.alert_subjects import Member
 from stream_processors.core.budget_changes import Changes, compare, histories_after, resumed, topped_up
-from stream_processors.core.budget_forms import build_budgets, faults_of, parse_amount, scope_text, to_table
+from stream_processors.core.budget_forms import (
+    build_budgets,
+    faults_of,
+    instant_text,
+    parse_amount,
+    scope_text,
+    to_table,
+)
 from stream_processors.core.budget_history import History, current
 from stream_processors.core.budgets import EACH, Budget, Grant, Resume
 
@@ -116,10 +123,11 @@ def top_up(
     author: str,
     now: int,
     grant_id: str = "",
+    until: int | None = None,
 ) -> ToppedUp:
-    """More of a budget until its window ends. `whose`: organization and scope. Raises RefusedError.
+    """More of a budget until its window ends, or in each that begins before `until` (microseconds UTC).
 
-    What was given under `grant_id` already is not given again.
+    `whose`: organization and scope. What was given under `grant_id` already is not given again. Raises RefusedError.
     """
     history = history_of(settings, budget_id)
     budget = current(history, now)
@@ -127,16 +135,23 @@ def top_up(
         granted = parse_amount(budget.unit, amount)
     except ValueError as error:
         raise RefusedError("amount", amount, f"must be positive, in {budget.unit}, {_amount_rule(budget)}") from error
-    grant = Grant(*whose_of(budget, *whose), granted, now, author, grant_id)
+    grant = Grant(*whose_of(budget, *whose), granted, now, author, grant_id, until)
     calendar = load_calendar(settings.calendar)
+    if until is not None and until <= now:
+        raise RefusedError("until", instant_text(until), "must be later than now")
     for given in history[-1].budget.grants:
         if grant_id and given.id == grant_id:
             if replace(given, at=now, author=author) != grant:
                 raise RefusedError("id", grant_id, "another top-up of this budget has it")
-            return ToppedUp(budget, given, calendar.window(budget.period, given.at).end, again=True)
-    until = calendar.window(budget.period, now).end
+            return ToppedUp(budget, given, _ends(calendar, budget, given), again=True)
     write_histories(settings.kafka, {budget_id: topped_up(history, grant)})
-    return ToppedUp(budget, grant, until)
+    return ToppedUp(budget, grant, _ends(calendar, budget, grant))
+
+
+def _ends(calendar: Calendar, budget: Budget, grant: Grant) -> int:
+    """When the last window ends in which it counts."""
+    last = grant.at if grant.until is None else grant.until - 1
+    return calendar.window(budget.period, last).end
 
 
 def resume(settings: Settings, budget_id: str, whose: tuple[str | None, str | None], author: str, now: int) -> Resumed:

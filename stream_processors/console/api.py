@@ -45,6 +45,7 @@ from stream_processors.console.requests import (
 from stream_processors.core.alert_subjects import instant
 from stream_processors.core.budget_forms import build_budgets
 from stream_processors.core.budget_history import current
+from stream_processors.core.dated import instant_us
 from stream_processors.core.plans import covered, is_plan
 from stream_processors.warehouse import WarehouseError
 
@@ -124,9 +125,9 @@ class Api:
     async def _top_up(self, request: web.Request) -> web.Response:
         asked = parsed(TopUp, await request.read())
         whose = (asked.organization, asked.scope)
-        done = await self._ledger.change(
-            budget_actions.top_up, asked.budget, str(asked.amount), whose, request[PERSON], _now(), asked.grant_id
-        )
+        until = None if asked.until is None else instant_us(asked.until)
+        named = (asked.budget, str(asked.amount), whose, request[PERSON], _now(), asked.grant_id, until)
+        done = await self._ledger.change(budget_actions.top_up, *named)
         log.info("%s topped up %s", request[PERSON], asked.budget)
         return _answer(200, topped_up_json(done))
 

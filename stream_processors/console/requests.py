@@ -1,10 +1,10 @@
 """What a request to `/v1` of the console says; what is wrong is told by field, value and rule."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.event import explain_parts
 from stream_processors.core.budget_forms import faults_of
@@ -33,6 +33,7 @@ class TopUp(_Body):
 
     amount: str | int
     grant_id: str = ""
+    until: Annotated[AwareDatetime | None, Field(strict=False)] = None
 
 
 class Resume(_Body):

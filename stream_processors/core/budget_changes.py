@@ -106,7 +106,8 @@ def _describe_step(old: Budget, new: Budget) -> str:
     if len(new.grants) > len(old.grants):
         grant = new.grants[-1]
         more = f"{grouped(amount_text(new.unit, grant.amount))} {new.unit}"
-        return f"topped up by {more} for {grant.scope} of {grant.organization}"
+        until = "" if grant.until is None else f" in each window until {instant_text(grant.until)}"
+        return f"topped up by {more} for {grant.scope} of {grant.organization}{until}"
     return describe_change(old, new) or "as it was; what was planned is dropped"
 
 

@@ -27,7 +27,10 @@ SEVERITIES = ("info", "warning", "caution", "critical")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A top-up: more of a budget for some of its scopes, in the window that it was given in and in no other."""
+    """A top-up: more of a budget for some of its scopes, in the window that it was given in.
+
+    With `until` in each window that begins before then, too: the limit is so much higher for a while.
+    """
 
     organization: str  # a name, or `*`
     scope: str  # a name, or `*`
@@ -35,6 +38,7 @@ class Grant:
     at: int  # microseconds UTC
     author: str = ""  # '' where nobody wrote it down
     id: str = ""  # by which it is given once; '' where nobody named it
+    until: int | None = None  # microseconds UTC; None: it ends with its window
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +102,14 @@ class Budget:
         )
 
     def granted(self, organization: str, scope: str, start: int, end: int) -> "Budget":
-        """The budget as it is for one scope and window: its limit and what was granted within the window."""
+        """The budget as it is for one scope and window: its limit and what was granted for the window."""
         more = sum(
             grant.amount
             for grant in self.grants
-            if start <= grant.at < end and grant.organization in (EACH, organization) and grant.scope in (EACH, scope)
+            if grant.at < end
+            and start < (grant.at + 1 if grant.until is None else grant.until)
+            and grant.organization in (EACH, organization)
+            and grant.scope in (EACH, scope)
         )
         return replace(self, limit=self.limit + more) if more else self
 

@@ -207,6 +207,11 @@ def test_a_top_up_is_kept_with_the_budget_and_mistakes_are_refused(
         "topped up by 500,000 tokens for ada of acme by tom",
         "topped up by 5 tokens for ada of acme by tom",
     ]
+    [lasting] = run("budgets", "top-up", "topped-up", "7", *given_to, "--until", "2100-01-01T00:00:00Z")
+    assert lasting["until"] == "2100-01-01T00:00:00Z"
+    assert "in each window until 2100-01-01T00:00:00Z by tom" in tell("budgets", "show", "topped-up").stdout
+    past = tell("budgets", "top-up", "topped-up", "7", *given_to, "--until", "2020-01-01T00:00:00Z")
+    assert (past.exit_code, "until = '2020-01-01T00:00:00Z': must be later than now" in past.stderr) == (2, True)
     assert tell("budgets", "show", "nobody").exit_code == 2
     for arguments, said in (
         (("nobody", "5", "--scope", "ada"), "no budget in force"),

@@ -95,6 +95,24 @@ def test_a_top_up_takes_alerts_back_and_they_are_raised_again_as_new_revisions()
 
 
 @pytest.mark.parametrize(
+    ("at", "until", "is_more"),
+    [
+        (WINDOW.start - 1, WINDOW.start, False),  # the windows before this one
+        (WINDOW.start - 1, WINDOW.start + 1, True),
+        (WINDOW.start - DAY_US * 90, WINDOW.end, True),
+        (WINDOW.end - 1, WINDOW.end + DAY_US, True),
+        (WINDOW.end, WINDOW.end + DAY_US, False),
+    ],
+)
+def test_a_top_up_that_outlasts_its_window_counts_in_each_that_begins_before_its_end(
+    at: int, until: int, is_more: bool
+) -> None:
+    granted = replace(BUDGET, grants=(Grant("acme", "sales", 1000, at, until=until),))
+    limit = limit_record(granted, *WHERE, WINDOW, 1500, False, POSITIONS, NOW)
+    assert limit["limit"] == ("2000" if is_more else "1000")
+
+
+@pytest.mark.parametrize(
     "grant",
     [
         Grant("acme", "sales", 1000, WINDOW.start - 1),  # given in the window before
