@@ -135,6 +135,7 @@ def _alerts(rows: list[Row], now: datetime) -> list[Row]:
                     "scope": department,
                     "threshold": threshold,
                     "severity": SEVERITIES[threshold],
+                    "detail": f"department {department} of {organization} reached {threshold} % of {limit} US dollars",
                     "used": str(used),
                     "limit": str(limit),
                     "raised_at": row["occurred_at"] + timedelta(microseconds=threshold),

@@ -38,7 +38,7 @@ def budget_page(browser: Browser, stack: dict[str, str], state_dir: Path, tmp_pa
     page.goto(f"{stack['console']}/console/budgets/legal-month")
     yield page
     context.close()
-    assert errors == []
+    assert [error for error in errors if "400 (Bad Request)" not in error] == []  # a form with a mistake, shown again
 
 
 def run(state_dir: Path, *arguments: str) -> str:
@@ -95,10 +95,10 @@ def test_a_limit_is_set_and_topped_up_and_who_did_it_is_told(
     page.get_by_label("Id").fill("legal-day")
     page.get_by_label("Scope").fill("department:legal")
     page.get_by_label("Period").select_option("day")
-    page.get_by_label("Limit").fill("0")
+    page.get_by_label("Limit", exact=True).fill("0")
     page.get_by_role("button", name="Put in force").click()
     expect(page.get_by_role("alert")).to_contain_text("Nothing was changed. limit = '0': must be positive")
-    page.get_by_label("Limit").fill("10.00")
+    page.get_by_label("Limit", exact=True).fill("10.00")
     page.get_by_role("button", name="Put in force").click()
     expect(page.get_by_role("status")).to_have_text(
         "In force: department:legal day cost 10.00 at 50, 75, 90, 95, 100 %."
