@@ -31,6 +31,7 @@ from stream_processors.core import int128
 from stream_processors.core.alert_subjects import Member
 from stream_processors.core.alerts import AlertBook, alert_record, limit_key, limit_record
 from stream_processors.core.budgets import Budget
+from stream_processors.core.carry import with_next
 from stream_processors.core.forecasts import Forecast, forecast_record, is_early
 from stream_processors.core.merge import MARGIN_US, Place, ShardTotals
 from stream_processors.core.rollup import PartialHeader
@@ -108,9 +109,23 @@ class Shard:
             window, selection = calendar.window(budget.period, now_us), budget.selection.key
             if budget.forecast and not is_early(window, now_us) and self.totals.whole(window, selection):
                 ids = self.watch.covered(budget, self.totals.scopes_in(window, selection))
-                values = self.totals.totals(window, ids, selection)
-                found += [(budget, each) for each in self.watch.forecasts(budget, window, ids, values, now_us)]
+                values, left = self.totals.totals(window, ids, selection), self.left(calendar, budget, window, ids)
+                if left is not None:
+                    found += self.watch.forecasts(budget, window, ids, values, now_us, left)
         return found
+
+    def left(self, calendar: Calendar, judge: Budget, window: Window, ids: Ids) -> list[int] | None:
+        """What is carried into a window for each scope: nothing at all without `carry_over`; None: not known yet."""
+        if not judge.carry_over:
+            return []
+        before = calendar.window(judge.period, window.start - 1)
+        judged = self.watch.judging(judge, before)
+        if judged is None or judged.unit != judge.unit or self.watch.predates(judge, before):
+            return [0] * len(ids)
+        selection = judge.selection.key
+        if not self.totals.whole(before, selection):
+            return None
+        return self.watch.left(judged, before, ids, self.totals.totals(before, ids, selection))
 
     def forget(self) -> None:
         """Let go, once an hour of the chains' clock, of alerts about windows that can no longer be judged."""
@@ -182,19 +197,27 @@ class Budgets:
             (selection, period): in_period(self._calendar, period, touched.get(selection, {}))
             for selection, period in {(budget.selection.key, budget.period) for budget in shard.watch.budgets}
         }
-        due = []
-        clock = shard.clock()
+        due: list[Any] = []
+        clock, now = shard.clock(), time.time_ns() // 1000
         for budget in shard.watch.budgets:
             selection = budget.selection.key
-            for window, ids in in_periods[selection, budget.period].items():
+            windows = in_periods[selection, budget.period]
+            for window, ids in (with_next(self._calendar, windows, now) if budget.carry_over else windows).items():
                 judge = shard.watch.judging(budget, window)
                 if judge is None or not shard.totals.whole(window, selection):
                     continue
                 watched = shard.watch.covered(judge, ids)
                 if not len(watched):
                     continue
+                left = shard.left(self._calendar, judge, window, watched)
+                if left is None:
+                    continue
                 values = shard.totals.totals(window, watched, selection)
-                due += [(judge, window, *each) for each in shard.watch.due(judge, window, watched, values)]
+                if judge.carry_over:
+                    found = shard.watch.due_with(judge, window, watched, values, left)
+                    due += [(own, window, scope, change) for scope, own, change in found]
+                else:
+                    due += [(judge, window, *each) for each in shard.watch.due(judge, window, watched, values)]
                 if kept_until(window) > clock:
                     shard.note_limits(judge, window, watched)
         if due:
@@ -296,8 +319,11 @@ class Budgets:
         for (budget_id, scope), window in changed.items():
             budget = budgets.get(budget_id)
             judge = budget and shard.watch.judging(budget, window)
-            if budget is None or judge is None:
+            left = None if judge is None else shard.left(self._calendar, judge, window, np.array([scope]))
+            if budget is None or judge is None or left is None:
                 continue
+            if left:
+                judge = shard.watch.carried(judge, window, scope, left[0])
             index = shard.totals.index
             names = (index.organizations[scope], budget.scope_kind, index.names[scope])
             values = shard.totals.totals(window, np.array([scope]), budget.selection.key)

@@ -120,7 +120,8 @@ def describe(budget: Budget) -> str:
     action = "" if budget.action == ALERT else f", then {budget.action}"
     what = f"{scope_text(budget)}{whose}{only} {budget.period} {budget.unit} {limit} at {thresholds} %{action}"
     fallback = "" if budget.fallback_pico is None else f", unpriced requests at {usd_text(budget.fallback_pico)}"
-    return what + fallback + included_text(budget) + validity_text(budget)
+    carried = ", what is left carried over" if budget.carry_over else ""
+    return what + carried + fallback + included_text(budget) + validity_text(budget)
 
 
 def included_text(budget: Budget) -> str:

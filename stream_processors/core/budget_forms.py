@@ -85,6 +85,7 @@ def to_table(budget: Budget) -> dict[str, Any]:
         "conditions": {name: list(values) for name, values in budget.conditions},
         "action": budget.action,
         "forecast": budget.forecast,
+        "carry_over": budget.carry_over,
         "notify": {
             str(notice.threshold): {"severity": notice.severity, "to": list(notice.to)} for notice in budget.notify
         },
@@ -159,6 +160,7 @@ def _budget(table: Mapping[str, Any], version: int) -> Budget:
         action=fields["action"],
         notify=_notices(fields["notify"]),
         forecast=fields["forecast"],
+        carry_over=fields["carry_over"],
         valid_from=fields["valid_from"] and to_instant(fields["valid_from"]),
         valid_until=fields["valid_until"] and to_instant(fields["valid_until"]),
         fallback_pico=None if fields["fallback_usd"] is None else to_pico(str(fields["fallback_usd"])),

@@ -23,6 +23,7 @@ DEFAULTS: Mapping[str, Any] = {
     "fallback_usd": None,
     "projects": None,
     "members": None,
+    "carry_over": False,
 }
 MOST_COUNT = 2**63 - 1
 MOST_ACTIVE = 1_000_000  # projects, or members, of a plan
@@ -57,6 +58,9 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"fallback_usd = {table['fallback_usd']!r}: must be left out for unit {unit}: it is for cost",
         )
     yield from _plan_disagreements(table)
+    if table.get("carry_over") is True and table.get("period") == "year":
+        # What a year is made of is kept in memory for 400 days.
+        yield "carry_over", "carry_over = True: must be left out for period year"
     notify, thresholds = table.get("notify", {}), table.get("thresholds", DEFAULTS["thresholds"])
     if table.get("action") == PAUSE and _is_thresholds(thresholds) and FULL not in thresholds:
         yield "thresholds", f"thresholds = {thresholds!r}: must hold {FULL} for action {PAUSE}, which begins there"
@@ -194,6 +198,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "projects": (_is_active, f"a whole number from 1 to {MOST_ACTIVE}"),
     "members": (_is_active, f"a whole number from 1 to {MOST_ACTIVE}"),
     "forecast": (lambda value: isinstance(value, bool), "true or false"),
+    "carry_over": (lambda value: isinstance(value, bool), "true or false"),
     "valid_from": (_is_instant, _INSTANT_RULE),
     "valid_until": (_is_instant, _INSTANT_RULE),
     "thresholds": (_is_thresholds, "a list of whole percents from 1 to 1000, ascending, each once"),

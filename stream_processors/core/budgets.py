@@ -84,6 +84,7 @@ class Budget:
     fallback_pico: int | None = None  # what a request without a price counts as, for unit cost; None: as nothing
     projects: int | None = None  # how many may be active in a window, as a plan includes; None: any number
     members: int | None = None  # users, likewise
+    carry_over: bool = False  # whether what is left of a window is a part of the next one's limit
 
     @property
     def selection(self) -> Selection:

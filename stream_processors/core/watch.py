@@ -4,7 +4,7 @@ For each budget and window, the range of amounts in which nothing is due is kept
 so that a turn compares arrays and asks the book only about scopes that left their range.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from stream_processors.core import int128
 from stream_processors.core.alerts import AlertBook, Change
 from stream_processors.core.budget_history import History, budgets_in_force, judging, predates
 from stream_processors.core.budgets import Budget
+from stream_processors.core.carry import carried, left_of
 from stream_processors.core.forecasts import Forecast, reaching
 from stream_processors.core.gcounter import HIGH, LOW, Values
 from stream_processors.core.scopes import Ids, ScopeIndex
@@ -114,6 +115,35 @@ class Watch:
             self._covered[budget.id, budget.version] = mask
         return ids[mask[ids]]
 
+    def carried(self, budget: Budget, window: Window, scope: int, left: int) -> Budget:
+        """The budget as it is for a scope in a window into which `left` is carried."""
+        organization, _, name = self._names(budget, scope)
+        return carried(budget, organization, name, window, left)
+
+    def left(self, before: Budget, window: Window, ids: Ids, values: Values) -> list[int]:
+        """What each scope left of a window that `before` judges, by its totals there."""
+        used = int128.to_ints(*counted(before, values))
+        names = (self._names(before, scope) for scope in ids.tolist())
+        return [
+            left_of(before, organization, scope, window, amount)
+            for (organization, _, scope), amount in zip(names, used, strict=True)
+        ]
+
+    def due_with(
+        self, budget: Budget, window: Window, ids: Ids, values: Values, left: Sequence[int]
+    ) -> list[tuple[int, Budget, Change]]:
+        """As `due`, of a budget into whose window `left` is carried, a part for each scope; with each its budget.
+
+        Each scope is asked for: its limit changes with the window before, so no range is quiet.
+        """
+        amounts = int128.to_ints(*counted(budget, values))
+        found = []
+        for scope, used, estimated, more in zip(ids.tolist(), amounts, estimates(budget, values), left, strict=True):
+            own = self.carried(budget, window, scope, more)
+            due = self._book.due(own, *self._names(budget, scope), window, used)
+            found += [(scope, own, change._replace(estimated=estimated)) for change in due]
+        return found
+
     def due(self, budget: Budget, window: Window, ids: Ids, values: Values) -> list[tuple[int, Change]]:
         """Scope ids and the alerts due, for scopes the budget covers and their totals in this window."""
         quiet = self._quiet_of(budget, window, ids)
@@ -129,8 +159,13 @@ class Watch:
             changes += [(scope, change._replace(estimated=estimated)) for change in due]
         return changes
 
-    def forecasts(self, budget: Budget, window: Window, ids: Ids, values: Values, now: int) -> list[Forecast]:
-        """What must be forecast, or taken back, in the window that is running; `ids` as for `due`."""
+    def forecasts(
+        self, budget: Budget, window: Window, ids: Ids, values: Values, now: int, left: Sequence[int] = ()
+    ) -> list[tuple[Budget, Forecast]]:
+        """What must be forecast, or taken back, in the window that is running; `ids` as for `due`.
+
+        With each the budget as it is for its scope: `left`, when there is any, is carried into the window.
+        """
         bound = min(_FAR, reaching(budget.limit, window, now))  # what is granted besides can only raise it
         amounts = counted(budget, values)
         kind, book = self._index.kind_of(budget.selection.text), self._book.forecasts
@@ -140,13 +175,16 @@ class Watch:
         for row in np.flatnonzero(_at_least(amounts, high, low) | np.isin(ids, standing)).tolist():
             [used] = int128.to_ints(amounts[0][row : row + 1], amounts[1][row : row + 1])
             organization, _, scope = self._names(budget, int(ids[row]))
-            forecast = book.due(budget, organization, scope, window, used, now)
+            own = self.carried(budget, window, int(ids[row]), left[row]) if left else budget
+            forecast = book.due(own, organization, scope, window, used, now)
             if forecast is not None:
-                found.append(replace(forecast, estimated=estimates(budget, values[row : row + 1])[0]))
+                found.append((own, replace(forecast, estimated=estimates(budget, values[row : row + 1])[0])))
         return found
 
     def settled(self, budget: Budget, window: Window, scope: int) -> None:
-        """The book has changed for this scope: its quiet range is another."""
+        """The book has changed for this scope: its quiet range is another, where there are any."""
+        if budget.carry_over:
+            return
         self._quiet[budget.id, window].set(scope, *self._book.quiet_range(budget, *self._names(budget, scope), window))
 
     def forget(self, before: Mapping[str, int]) -> None:

@@ -37,7 +37,7 @@ class Ledger:
         values = np.zeros((1, WIDTH), np.int64)
         values[0, MEASURES.index("requests")] = used
         found = watch.forecasts(budget, MONTH, self.ids, values, now)
-        records = [forecast_record(each, budget, [], now) for each in found]
+        records = [forecast_record(each, own, [], now) for own, each in found]
         for record in records:
             assert self.book.fold(self.book.head + 1, self.book.head, record)
         return records
@@ -80,7 +80,8 @@ def test_requests_without_a_price_count_at_the_fallback() -> None:
     values = np.zeros((1, WIDTH), np.int64)
     values[0, MEASURES.index("unpriced_requests")] = 3
     watch = Watch([(Dated(0, budget),)], HALF, book, index)
-    [found] = watch.forecasts(budget, MONTH, np.array([index.id_of(2, "acme", "ann")]), values, HALF)
+    [(own, found)] = watch.forecasts(budget, MONTH, np.array([index.id_of(2, "acme", "ann")]), values, HALF)
+    assert own == budget
     record = forecast_record(found, budget, [], HALF)
     assert (record["used"], record["estimated"], record["threshold"]) == ("6.00", "6.00", 120)
 
