@@ -11,6 +11,7 @@ import orjson
 
 from notifiers.config import SEVERITIES
 from notifiers.standing import standing
+from schemas.calendar import LIFETIME
 from schemas.money import grouped
 
 Alert = dict[str, Any]  # alert.v1 with instants as text, and `contributors` where they are known
@@ -88,15 +89,18 @@ def _facts(alert: Alert) -> Iterator[tuple[str, str]]:
     yield _one_line(alert["scope_kind"]), _one_line(alert["scope"]) or "(unassigned)"
     if alert["conditions"]:
         yield "only", _one_line(alert["conditions"])
-    if alert["window_kind"]:
+    is_endless = alert["window_kind"] == LIFETIME
+    if alert["window_kind"] and not is_endless:
         start, end = (alert[name][:16].replace("T", " ") for name in ("window_start", "window_end"))
         yield alert["window_kind"], f"{start} to {end} UTC"
     found = standing(alert)
     if found is not None:
         unit = "US dollars" if alert["unit"] == "cost" else alert["unit"].replace("_", " ")
         yield "used", f"{grouped(alert['used'])} of {grouped(alert['limit'])} {unit} ({found.percent} %)"
-        yield "remaining", f"{grouped(found.remaining)} {unit}, {found.days_left} days left"
-        yield "at the end", f"{grouped(found.projected)} {unit} at the pace so far"
+        left = "" if is_endless else f", {found.days_left} days left"
+        yield "remaining", f"{grouped(found.remaining)} {unit}{left}"
+        if not is_endless and alert["type"] != "plan":  # which have no pace
+            yield "at the end", f"{grouped(found.projected)} {unit} at the pace so far"
     for each in alert.get("contributors", ()):
         name = _one_line(each["scope"]) or "(unassigned)"
         yield f"most by {each['scope_kind']}", f"{name}, {grouped(each['used'])} ({each['percent']} %)"

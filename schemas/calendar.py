@@ -17,8 +17,12 @@ QUARTER_US = 900_000_000  # every zone's offset today is a multiple of a quarter
 SECOND_US = 1_000_000
 #: In these a zone must keep its minutes past the hour, or hours would overlap and differ from SQL's.
 STEADY_YEARS = range(2020, 2038)
-#: Every kind of window that a budget may have.
+#: Every kind of window that the calendar has.
 PERIODS = ("hour", "day", "week", "month", "quarter", "year", "billing_cycle")
+#: The one window that holds all: that of a budget for the whole life of a task.
+LIFETIME = "lifetime"
+BUDGET_PERIODS = (*PERIODS, LIFETIME)
+END_US = 4_102_444_800 * SECOND_US  # 2100-01-01 UTC, beyond any event
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -59,7 +63,9 @@ class Calendar:
             raise ValueError(f"calendar: billing_anchor_day = {self.billing_anchor_day!r}: 1 to 31")
 
     def window(self, kind: str, at: int) -> Window:
-        """The window of `kind` (one of `PERIODS`) that holds the instant `at` (microseconds UTC)."""
+        """The window of `kind` (one of `BUDGET_PERIODS`) that holds the instant `at` (microseconds UTC)."""
+        if kind == LIFETIME:
+            return Window(LIFETIME, 0, END_US)
         zone = ZoneInfo(self.zone)
         local = datetime.fromtimestamp(at // SECOND_US, UTC).astimezone(zone)
         if kind == "hour":
@@ -85,7 +91,7 @@ class Calendar:
         if kind == "billing_cycle":
             begun = first if midnight >= self._anchored(first) else _plus_months(first, -1)
             return self._anchored(begun), self._anchored(_plus_months(begun, 1))
-        raise ValueError(f"window kind {kind!r}: one of {', '.join(PERIODS)}")
+        raise ValueError(f"window kind {kind!r}: one of {', '.join(BUDGET_PERIODS)}")
 
     def _anchored(self, first: datetime) -> datetime:
         """The billing anchor's day in the month that begins at `first`."""

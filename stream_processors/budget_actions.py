@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from schemas.calendar import Calendar, load_calendar
+from schemas.calendar import LIFETIME, Calendar, load_calendar
 from schemas.registry import Registry
 from schemas.settings import Settings
 from stream_processors.alert_log import fold_partition
@@ -72,7 +72,7 @@ def apply_budgets(
     calendar = load_calendar(settings.calendar)
 
     def effective_at(budget: Budget) -> int:
-        return calendar.window(budget.period, now).end if next_window else now
+        return calendar.window(budget.period, now).end if next_window and budget.period != LIFETIME else now
 
     histories = read_histories(settings.kafka)
     changes = compare(histories, wanted, now, planning=next_window)

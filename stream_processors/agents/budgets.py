@@ -19,7 +19,7 @@ from faust.types.tuples import TP
 from schemas.alert_chain import EXTENDS
 from schemas.arrow import WINDOW_ENTRIES
 from schemas.block import from_ipc, to_ipc
-from schemas.calendar import PERIODS, Calendar, Window, load_calendar
+from schemas.calendar import BUDGET_PERIODS, Calendar, Window, load_calendar
 from schemas.codec import encode
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -48,7 +48,7 @@ TELL_S = 0.5  # so that what a guard knows is less than a second old while usage
 FOLLOW_S = 0.2
 FORECAST_S = 5.0
 #: How long after its end a window's alerts are remembered: longer than any stage keeps what it is made of.
-REMEMBER_US = {period: KEEP_US[BASE_KIND[period]] + 2 * MARGIN_US for period in PERIODS}
+REMEMBER_US = {period: KEEP_US[BASE_KIND[period]] + 2 * MARGIN_US for period in BUDGET_PERIODS}
 
 
 @dataclass(slots=True)

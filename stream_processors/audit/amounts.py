@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from schemas.calendar import PERIODS
+from schemas.calendar import BUDGET_PERIODS
 from stream_processors.audit.calendar_sql import window_start
 from stream_processors.audit.compare import SUMS, amount_of, amount_text, parse_amount, scope_text, window_text
 from stream_processors.audit.conservation import Landed
@@ -26,7 +26,7 @@ def check_amounts(ledger: Ledger, table: str, landed: Mapping[int, Landed]) -> C
         except ValueError as error:
             check.undecided = f"{table}: {error}"
             continue
-        if window_kind not in PERIODS:
+        if window_kind not in BUDGET_PERIODS:
             check.undecided = f"{table}: a record of {window_kind}, which no window is"
             continue
         sums = _sums(ledger, table, window_kind, selection)

@@ -1,7 +1,8 @@
 """Where a window begins, in SQL: the calendar once more, sharing no code with the one that the stream uses."""
 
-from schemas.calendar import DAYS, Calendar
+from schemas.calendar import DAYS, LIFETIME, Calendar
 
+LIFETIME_DAYS = 400
 _DAY = "toDate(occurred_at, {zone:String})"
 _FIRST = f"toStartOfMonth({_DAY})"
 
@@ -10,6 +11,9 @@ def window_start(kind: str, calendar: Calendar) -> str:
     """An expression over `occurred_at`, DateTime64(6, 'UTC'); the query has a parameter `zone`."""
     if kind == "hour":
         return "toDateTime64(toDateTime(dateTrunc('hour', occurred_at, {zone:String}), {zone:String}), 6, 'UTC')"
+    if kind == LIFETIME:  # of months that the stream has in memory; older ones belong to no life
+        kept = f"addDays(addMonths({_FIRST}, 1), {LIFETIME_DAYS}) >= today()"
+        return f"if({kept}, toDateTime64(0, 6, 'UTC'), toDateTime64(1, 6, 'UTC'))"
     return f"toDateTime64(toDateTime({_first_day(kind, calendar)}, {{zone:String}}), 6, 'UTC')"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+from schemas.calendar import LIFETIME
 from schemas.money import grouped
 
 COLUMNS = ("used", "limit", "", "%", "remaining", "days left", "at its end", "decision")
@@ -20,8 +21,8 @@ def standing_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         bar(Decimal(row["used"]), Decimal(row["limit"])),
         percent(row),
         grouped(row["remaining"]),
-        f"{row['seconds_left'] / 86_400:.1f}",
-        grouped(row["projected"]),
+        "" if row["window_kind"] == LIFETIME else f"{row['seconds_left'] / 86_400:.1f}",
+        "" if row["window_kind"] == LIFETIME else grouped(row["projected"]),
         row["decision"] if row["current"] else "allow",
     )
 

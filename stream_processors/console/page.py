@@ -17,7 +17,7 @@ from aiohttp import web
 from confluent_kafka import KafkaException
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from schemas.calendar import PERIODS
+from schemas.calendar import BUDGET_PERIODS
 from schemas.money import grouped
 from schemas.registry import RegistryAwayError
 from stream_processors.budget_actions import NothingPausedError, RefusedError
@@ -133,7 +133,7 @@ class Page:
         return self._new(request, {}, "")
 
     def _new(self, request: web.Request, form: acts.Form, wrong: str) -> web.Response:
-        choices = {"periods": PERIODS, "units": UNITS, "actions": ACTIONS}
+        choices = {"periods": BUDGET_PERIODS, "units": UNITS, "actions": ACTIONS}
         status = 400 if wrong else 200
         return self._html("new.html", status, session=request[SESSION], form=form, wrong=wrong, **choices)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.alert_chain import extends_head
-from schemas.calendar import Window
+from schemas.calendar import LIFETIME, Window
 from schemas.money import grouped
 from stream_processors.core.alert_subjects import (
     Member,
@@ -282,8 +282,9 @@ def _sentence(change: Change, budget: Budget, late: bool) -> str:
     only = f" where {conditions_text(budget.conditions)}" if budget.conditions else ""
     part = f", {grouped(amount_text(budget.unit, change.estimated))} of it estimated" if change.estimated else ""
     who = scope_name(subject.scope_kind, subject.scope, subject.organization)
-    return (
-        f"{who}{only} {verb} {change.threshold} % of {limit} {unit} for the {subject.window_kind.replace('_', ' ')} "
-        f"from {instant(subject.window_start):%Y-%m-%d %H:%M} UTC: {used} used{part}"
-        + ("" if late or change.state != "raised" else _CONSEQUENCES[_action(change, budget)].format(subject.budget_id))
+    when = f"the {subject.window_kind.replace('_', ' ')} from {instant(subject.window_start):%Y-%m-%d %H:%M} UTC"
+    if subject.window_kind == LIFETIME:
+        when = "its lifetime"
+    return f"{who}{only} {verb} {change.threshold} % of {limit} {unit} for {when}: {used} used{part}" + (
+        "" if late or change.state != "raised" else _CONSEQUENCES[_action(change, budget)].format(subject.budget_id)
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.arrow import SCOPES
-from schemas.calendar import PERIODS
+from schemas.calendar import BUDGET_PERIODS, LIFETIME
 from schemas.money import to_pico
 from stream_processors.core.budgets import ACTIONS, ALERT, EACH, FULL, PAUSE, SEVERITIES, UNITS
 from stream_processors.core.selection import CONDITION_FIELDS
@@ -25,6 +25,7 @@ DEFAULTS: Mapping[str, Any] = {
     "members": None,
     "carry_over": False,
 }
+LIVING = ("task", "session")
 MOST_COUNT = 2**63 - 1
 MOST_ACTIVE = 1_000_000  # projects, or members, of a plan
 MOST_FALLBACK_USD = 1_000  # a request
@@ -58,6 +59,8 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"fallback_usd = {table['fallback_usd']!r}: must be left out for unit {unit}: it is for cost",
         )
     yield from _plan_disagreements(table)
+    if table.get("period") == LIFETIME:
+        yield from _lifetime_disagreements(table)
     if table.get("carry_over") is True and table.get("period") == "year":
         # What a year is made of is kept in memory for 400 days.
         yield "carry_over", "carry_over = True: must be left out for period year"
@@ -75,6 +78,16 @@ def _disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     kind, _, name = scope.partition(":") if isinstance(scope, str) else ("", "", "")
     if kind == "organization" and EACH not in (name, organization) and name != organization:
         yield "scope", f"scope = {scope!r}: organization is {organization!r}, so the budget would cover nothing"
+
+
+def _lifetime_disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A life has no pace and no next one; that of an organization does not end."""
+    scope = table.get("scope", "")
+    if _is_scope(scope) and scope.partition(":")[0] not in LIVING:
+        yield "scope", f"scope = {scope!r}: must be of {' or '.join(LIVING)} for period {LIFETIME}"
+    for name in ("forecast", "carry_over"):
+        if table.get(name) is True:
+            yield name, f"{name} = True: must be left out for period {LIFETIME}"
 
 
 def _plan_disagreements(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -178,7 +191,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "organization": (_is_name, "a name of 1 to 128 characters, or '*' for each"),
     "scope": (_is_scope, f"KIND:NAME or KIND:*, KIND one of {', '.join(SCOPES)}"),
-    "period": (lambda value: value in PERIODS, f"one of {', '.join(PERIODS)}"),
+    "period": (lambda value: value in BUDGET_PERIODS, f"one of {', '.join(BUDGET_PERIODS)}"),
     "unit": (lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "limit": (is_limit, "positive, as text ('150.00', at most 12 decimals) or a whole number; never a float"),
     "conditions": (

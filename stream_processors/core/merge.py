@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.arrow import MEASURES, SCOPE_KINDS
-from schemas.calendar import Window
+from schemas.calendar import LIFETIME, Window
 from stream_processors.core import int128
 from stream_processors.core.gcounter import HIGH, LOW, SEED, WIDTH, Progress, Values, WindowTotals
 from stream_processors.core.rollup import PartialHeader
@@ -160,6 +160,8 @@ class ShardTotals:
         family = family_of(selection, BASE_KIND[window.kind])
         if selection and family not in self._complete():
             return False
+        if window.kind == LIFETIME:  # of what is in memory
+            return True
         partial = self.partial[family]
         if is_base(window):
             return window.start not in partial

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.arrow import WINDOW_KINDS
-from schemas.calendar import QUARTER_US, Calendar, Window
+from schemas.calendar import LIFETIME, QUARTER_US, Calendar, Window
 from stream_processors.core.scopes import Ids
 
 HOUR_US = 3_600_000_000
@@ -20,7 +20,7 @@ DAY_US = 24 * HOUR_US
 #: How long after its end a window stays in memory; a later entry opens a new segment. Days and months outlast what
 #: is made of them: the first day of a billing cycle ends 30 days before the cycle does, the first month of a year 335.
 KEEP_US = {"hour": 48 * HOUR_US, "day": 72 * DAY_US, "month": 400 * DAY_US}
-#: For each of `PERIODS` the kind of window that it is made of.
+#: For each of `BUDGET_PERIODS` the kind of window that it is made of.
 BASE_KIND = {
     "hour": "hour",
     "day": "day",
@@ -29,6 +29,7 @@ BASE_KIND = {
     "month": "month",
     "quarter": "month",
     "year": "month",
+    LIFETIME: "month",  # those in memory: what is older than KEEP_US does not count any more
 }
 
 
@@ -80,6 +81,8 @@ def kept_until(window: Window) -> int:
 
     Of what is made of several, the first goes first; that its end is later than the window's start makes up a margin.
     """
+    if window.kind == LIFETIME:
+        return window.end
     return (window.end if is_base(window) else window.start) + KEEP_US[BASE_KIND[window.kind]]
 
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from schemas.arrow import SCOPES
-from schemas.calendar import PERIODS, Calendar, load_calendar
+from schemas.calendar import BUDGET_PERIODS, Calendar, load_calendar
 from stream_processors.core.budget_forms import parse_budgets
 from stream_processors.core.selection import CONDITION_FIELDS
 
@@ -38,6 +38,6 @@ def test_the_calendar_shown_is_a_calendar(tmp_path: Path) -> None:
 def test_the_table_names_everything_that_is_allowed() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
     assert re.findall(r"\w+", rows["scope"].partition("Kinds: ")[2]) == list(SCOPES)
-    assert set(PERIODS) <= set(re.findall(r"\w+", rows["period"]))
+    assert set(BUDGET_PERIODS) <= set(re.findall(r"\w+", rows["period"]))
     others = rows["conditions"].partition("Any scope, or ")[2]
     assert set(re.findall(r"\w+", others)) == set(CONDITION_FIELDS) - set(SCOPES)

@@ -94,6 +94,21 @@ def test_whatever_the_order_the_same_thresholds_stand(uses: list[tuple[Any, int]
     assert ended[0] == ended[1]
 
 
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"scope": "user:*"}, "scope", "must be of task or session for period lifetime"),
+        ({"forecast": True}, "forecast", "must be left out for period lifetime"),
+        ({"carry_over": True}, "carry_over", "must be left out for period lifetime"),
+    ],
+)
+def test_a_life_has_no_pace_and_no_next_one(fields: dict[str, Any], field: str, said: str) -> None:
+    table = {"id": "b", "scope": "task:*", "period": "lifetime", "unit": "tokens", "limit": 5}
+    assert faults_of([table]) == []
+    [fault] = faults_of([table | fields])
+    assert (fault.field, said in fault.problem) == (field, True)
+
+
 @pytest.mark.parametrize(("fields", "said"), [({"carry_over": 1}, "true or false"), ({"period": "year"}, "left out")])
 def test_a_mistake_is_named(fields: dict[str, Any], said: str) -> None:
     table = {"id": "b", "scope": "user:*", "period": "month", "unit": "cost", "limit": "1", "carry_over": True}
