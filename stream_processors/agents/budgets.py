@@ -276,20 +276,32 @@ class Budgets:
             await self._change_budgets()
 
     async def flush(self) -> None:
-        """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way."""
+        """Send limits, then windows: whoever sees a watermark knows that the limits up to it are on their way.
+
+        Acknowledgements are awaited behind the lock: a turn's alerts do not wait for them.
+        """
+        sent = []
         for number, shard in self._shards.items():
             async with shard.lock:
-                await self._flush_limits(number, shard)
-                await self._flush_windows(number, shard)
+                limits = await self._send_limits(number, shard)
+                sent.append((shard, limits, await self._send_windows(number, shard)))
                 shard.forget()
+        for shard, limits, windows in sent:
+            await _note_sent(shard, limits)
+            for acknowledgement in windows:
+                await acknowledgement
 
     async def tell(self) -> None:
         """Send limits, and up to where they are known."""
+        sent = []
         for number, shard in self._shards.items():
             async with shard.lock:
                 self._note_resumed(shard)
-                await self._flush_limits(number, shard)
-                await self._beat(number, shard)
+                sent.append((number, shard, self._due_beat(shard), await self._send_limits(number, shard)))
+        for number, shard, positions, limits in sent:
+            await _note_sent(shard, limits)
+            if positions is not None:
+                await (await self._beat(number, shard, positions))
 
     async def _change_budgets(self) -> None:
         """New or changed budgets are evaluated at once, without waiting for usage; limits leave at once, too."""
@@ -305,13 +317,15 @@ class Budgets:
                     await self._evaluate(number, shard, "")
                 shard.untold.update(shard.book.pauses)
                 self._note_resumed(shard)
-                await self._flush_limits(number, shard)
+                limits = await self._send_limits(number, shard)
+            await _note_sent(shard, limits)
 
     def _note_resumed(self, shard: Shard) -> None:
         if shard.untold and not shard.waiting and shard.caught_up(self._settings.partitions):
             shard.note_resumed(self._calendar, time.time_ns() // 1000)
 
-    async def _flush_limits(self, number: int, shard: Shard) -> None:
+    async def _send_limits(self, number: int, shard: Shard) -> list[Any]:
+        """The acknowledgements that are to come, in order."""
         changed, shard.limits = shard.limits, {}
         budgets = {budget.id: budget for budget in shard.watch.budgets}
         positions, now = _positions(shard), time.time_ns() // 1000
@@ -332,24 +346,28 @@ class Budgets:
             record = limit_record(judge, *names, window, used, paused, positions, now, estimated)
             value = encode(record, "limit.v1", self._limit_id)
             futures.append(await append.send(self._app, LIMITS, limit_key(budget_id, *names), value, number))
-        for future in futures:
-            shard.limit_offset = int((await future).offset)
+        return futures
 
-    async def _beat(self, number: int, shard: Shard) -> None:
-        """Tell guards up to where all limits have been sent; of an idle shard once in FLUSH_S, that it is not dead."""
+    def _due_beat(self, shard: Shard) -> list[dict[str, str | int]] | None:
+        """Up to where all limits are being sent, if guards are to be told: of an idle shard once in FLUSH_S."""
         positions, now = _positions(shard), time.time_ns() // 1000
         is_told = positions == shard.beaten and now < shard.beat_at + int(FLUSH_S * 1_000_000)
         if is_told or shard.waiting or not shard.caught_up(self._settings.partitions):
-            return
+            return None
         shard.beaten, shard.beat_at = positions, now
-        beat = {"as_of": now, "limit_offset": shard.limit_offset, "positions": positions}
-        await (await append.send(self._app, HEARTBEATS, str(number).encode(), orjson.dumps(beat), number))
+        return positions
 
-    async def _flush_windows(self, number: int, shard: Shard) -> None:
+    async def _beat(self, number: int, shard: Shard, positions: list[dict[str, str | int]]) -> Any:
+        """Tell guards that all limits up to these positions have been sent, and that the shard is not dead."""
+        beat = {"as_of": shard.beat_at, "limit_offset": shard.limit_offset, "positions": positions}
+        return await append.send(self._app, HEARTBEATS, str(number).encode(), orjson.dumps(beat), number)
+
+    async def _send_windows(self, number: int, shard: Shard) -> list[Any]:
+        """The acknowledgements that are to come."""
         marks = {p: mark.block_offset for p, mark in shard.totals.watermarks.items()}
         batches = list(shard.totals.take_changed())
         if not batches and marks == shard.sent_marks:
-            return
+            return []
         shard.sent_marks = marks
         watermarks = orjson.dumps(_positions(shard))
         futures = [
@@ -358,8 +376,13 @@ class Budgets:
         ]
         empty = pa.RecordBatch.from_pylist([], schema=WINDOW_ENTRIES)
         futures.append(await append.send(self._app, WINDOWS, None, to_ipc(empty), number, [("watermarks", watermarks)]))
-        for future in futures:
-            await future
+        return futures
+
+
+async def _note_sent(shard: Shard, acknowledgements: list[Any]) -> None:
+    """Returns when the limits are in the log."""
+    for acknowledgement in acknowledgements:
+        shard.limit_offset = max(shard.limit_offset, int((await acknowledgement).offset))
 
 
 def _last_limit(kafka: str, number: int) -> int:
