@@ -10,6 +10,10 @@ from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
 from playwright.sync_api import Browser, Page, expect
 
+from schemas.calendar import Calendar
+from schemas.registry import Registry
+from stream_processors.alert_log import append_alert
+from stream_processors.core.history_alerts import PLAN, history_alert
 from tollbook import main
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for Superset to be made
@@ -25,11 +29,14 @@ limit = "150.00"
 
 
 @pytest.fixture
-def budget_page(browser: Browser, stack: dict[str, str], state_dir: Path, tmp_path: Path) -> Iterator[Page]:
+def budget_page(
+    browser: Browser, stack: dict[str, str], ledger: Client, state_dir: Path, tmp_path: Path
+) -> Iterator[Page]:
     """Where the dashboard's link leads somebody who is not logged in; fails the test on an error in the page."""
     file = tmp_path / "budgets.toml"
     file.write_text(BUDGET)
     run(state_dir, "apply", str(file), "--author", "ann")
+    _append_newest(ledger, stack)
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     errors: list[str] = []
@@ -39,6 +46,16 @@ def budget_page(browser: Browser, stack: dict[str, str], state_dir: Path, tmp_pa
     yield page
     context.close()
     assert [error for error in errors if "400 (Bad Request)" not in error] == []  # a form with a mistake, shown again
+
+
+def _append_newest(ledger: Client, stack: dict[str, str]) -> None:
+    """The newest alert of the budget stands in the topic, too, where it is looked for before it is acknowledged."""
+    [(alert_id,)] = ledger.query(
+        "SELECT alert_id FROM standing_alerts WHERE budget_id = 'legal-month' ORDER BY raised_at DESC LIMIT 1"
+    ).result_rows
+    window = Calendar().window("month", 0)
+    record = history_alert(PLAN, "acme", "department", "legal", window, "", 0) | {"alert_id": alert_id}
+    append_alert(stack["kafka"], Registry(stack["registry"]), record)
 
 
 def run(state_dir: Path, *arguments: str) -> str:
@@ -83,6 +100,10 @@ def test_a_limit_is_set_and_topped_up_and_who_did_it_is_told(
     expect(history).to_contain_text(["mia", "mia", "ann"])
     expect(history.first).to_contain_text("topped up by 5.00 cost for legal of acme")
     assert "topped up by 5.00 cost for legal of acme by mia" in run(state_dir, "show", "legal-month")
+    said = page.get_by_role("row").filter(has_text="department legal of acme reached")
+    said.first.get_by_label("Note").fill("asked the team")
+    said.first.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_role("status")).to_have_text("Acknowledged.")
     page.get_by_label("Tell nobody for").fill("2")
     page.get_by_label("about department").last.fill("legal")
     page.get_by_role("button", name="Snooze").click()

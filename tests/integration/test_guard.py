@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from tests.conftest import Environment
 from tollbook import main
 
 DEADLINE_S = 120
-PAGE = (Path(__file__).parents[2] / "docs/guard.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/guard.md").read_text()
 SNIPPET = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
 
 
@@ -111,29 +111,70 @@ def test_an_event_that_is_rejected_ends_its_reservation_too(
     until(lambda: standings(guard, organization) == [(0, 0)])
 
 
+#: 50 clients of one guard, with one call each when a line comes in: how many of them were allowed.
+CLIENTS = """
+import sys, time
+sys.path.insert(0, sys.argv[4])
+from tests.integration.test_guard import DEADLINE_S, new_guard, standings, until, usage
+from producers.client import Producer
+from producers.limit_book import Estimate
+from schemas.settings import Settings
+
+organization, clients, estimate = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+settings = Settings()
+with new_guard(settings) as guard, Producer(settings) as producer:
+    until(lambda: standings(guard, organization) == [(0, 0)])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(clients):
+        verdict = guard.check(organization, {"user": "ada"}, Estimate(output_tokens=estimate))
+        if verdict.allowed:
+            producer.emit(usage(organization, output_tokens=estimate), guard.settles(verdict))
+    producer.flush()
+    print(producer.acknowledged, flush=True)
+    sys.stdin.readline()
+"""
+
+
 def test_guards_at_a_limit_overshoot_by_less_than_an_estimate_a_client(
-    settings: Settings, stack: Environment, tmp_path: Path
+    guard: Guard, settings: Settings, stack: Environment, tmp_path: Path
 ) -> None:
-    """200 clients at 4 guards with one call each: what each guard sees at once are its own calls alone."""
+    """200 clients at 4 guard processes with one call each: what each guard sees at once are its own calls alone."""
     organization = f"guarded-{secrets.token_hex(4)}"
     clients, guard_count, estimate, limit = 200, 4, 10, 1_000
     apply_budget(stack, tmp_path, organization, f'limit = {limit}\naction = "block_new"\n')
-    with ExitStack() as open_guards:
-        guards = [open_guards.enter_context(new_guard(settings)) for _ in range(guard_count)]
-        for guard in guards:
-            until(lambda guard=guard: standings(guard, organization) == [(0, 0)])  # type: ignore[misc]
-        with Producer(settings) as producer:
-            for client in range(clients):
-                guard = guards[client % guard_count]
-                verdict = guard.check(organization, {"user": "ada"}, Estimate(output_tokens=estimate))
-                if verdict.allowed:
-                    producer.emit(usage(organization, output_tokens=estimate), guard.settles(verdict))
-        used = producer.acknowledged * estimate
+    command = [sys.executable, "-c", CLIENTS, organization, str(clients // guard_count), str(estimate), str(ROOT)]
+    guards = [
+        subprocess.Popen(
+            command, env=os.environ | stack, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        for _ in range(guard_count)
+    ]
+    try:
+        assert [_line(each) for each in guards] == ["ready"] * guard_count
+        for each in guards:
+            _go(each)
+        used = sum(int(_line(each)) for each in guards) * estimate
         assert limit <= used < limit + clients * estimate
-        for guard in guards:
-            until(lambda guard=guard: standings(guard, organization) == [(used, 0)])  # type: ignore[misc]
-            refused = guard.check(organization, {"user": "ada"}, Estimate())
-            assert (refused.decision, refused.allowed) == ("block_new", False)
+        guards[0].kill()  # what it had reserved was its own: nobody else waits for it
+        until(lambda: standings(guard, organization) == [(used, 0)])
+        refused = guard.check(organization, {"user": "ada"}, Estimate())
+        assert (refused.decision, refused.allowed) == ("block_new", False)
+    finally:
+        for each in guards:
+            each.kill()
+            each.communicate()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def _go(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
 
 
 def test_a_pause_lasts_until_somebody_resumes_it(
