@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from schemas.calendar import Calendar
-from stream_processors.agents.budgets import REMEMBER_US, Shard
+from stream_processors.agents.budget_shard import REMEMBER_US, Shard
 from stream_processors.core.alert_subjects import Member
 from stream_processors.core.alerts import AlertBook, alert_record
 from stream_processors.core.budget_history import Dated
