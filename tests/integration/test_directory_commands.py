@@ -26,11 +26,14 @@ def test_usage_goes_to_the_department_of_the_day(
         f"{organization},ada,2026-01-01T00:00:00Z,engineering,Ada B.\n"
         f"{organization},ada,2026-06-01T00:00:00Z,research,Ada L.\n"
     )
+    file.write_text(f"{file.read_text()}{organization}-probe,ada,2026-01-01T00:00:00Z,probe,Ada\n")
     applied = run_tollbook(stack, "directory", "apply", str(file), "--json")
-    assert json.loads(applied.stdout)["added"] == [f"{organization}/ada"], applied.stderr
+    added = json.loads(applied.stdout)["added"]
+    assert added == [f"{organization}-probe/ada", f"{organization}/ada"], applied.stderr
     moments = [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)]
-    deadline, found = time.monotonic() + DEADLINE_S, {""}
-    while "" in found and time.monotonic() < deadline:  # until rating has read what was applied
+
+    def used(whose: str) -> list[str]:
+        """The departments that ada's usage at these moments got."""
         ids = [secrets.token_hex(8) for _ in moments]
         with Producer(settings) as producer:
             for event_id, moment in zip(ids, moments, strict=True):
@@ -39,7 +42,7 @@ def test_usage_goes_to_the_department_of_the_day(
                         event_id=event_id,
                         source="directory",
                         occurred_at=moment,
-                        organization=organization,
+                        organization=whose,
                         user="ada",
                         provider="openai",
                         model="gpt-4o",
@@ -47,13 +50,13 @@ def test_usage_goes_to_the_department_of_the_day(
                     )
                 )
         assert run_tollbook(stack, "wait", "--timeout", "60").returncode == 0
-        rows = warehouse.ask(
-            settings,
-            "SELECT department FROM usage WHERE event_id IN {ids:Array(String)} ORDER BY occurred_at",
-            {"ids": ids},
-        )
-        found = {row["department"] for row in rows}
-    assert [row["department"] for row in rows] == ["engineering", "research"]
+        query = "SELECT department FROM usage WHERE event_id IN {ids:Array(String)} ORDER BY occurred_at"
+        return [row["department"] for row in warehouse.ask(settings, query, {"ids": ids})]
+
+    deadline = time.monotonic() + DEADLINE_S
+    while used(f"{organization}-probe") != ["probe", "probe"]:  # until rating has read what was applied
+        assert time.monotonic() < deadline
+    assert used(organization) == ["engineering", "research"]
     shown = json.loads(run_tollbook(stack, "directory", "show", "ada", "--json").stdout)
     assert [row["department"] for row in shown if row["organization"] == organization] == ["engineering", "research"]
     names = "SELECT DISTINCT occurred_at, display_name FROM usage_named WHERE organization = {o:String} ORDER BY ALL"

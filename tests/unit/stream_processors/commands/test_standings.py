@@ -30,6 +30,6 @@ def test_a_percentage_is_never_rounded_up() -> None:
 
 def test_what_is_estimated_is_marked() -> None:
     row = {"used": "6.00", "limit": "10.00", "unit": "cost", "remaining": "4.00", "projected": "9", "decision": "alert"}
-    row |= {"seconds_left": 86_400, "current": True}
+    row |= {"seconds_left": 86_400, "current": True, "window_kind": "month"}
     assert standing_cells(row | {"estimated": "2.00"})[0] == "6.00 (2.00 estimated)"
     assert standing_cells(row | {"estimated": "0"})[0] == "6.00"
