@@ -1,7 +1,7 @@
 """A front whose inserts can be made to fail, for tests only: runs when TOLLBOOK_FAULT is `front`.
 
 `POST /fault?mode=M&count=N` by the owner: the next N inserts (default 1) fail in the way of M; `mode=none` ends it.
-`GET /fault` says how many of them are still to come.
+`&table=T`: of those inserts that bring rows, only the ones into T. `GET /fault` says how many are still to come.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from local.clickhouse.errors import (
 )
 from local.clickhouse.execute import Work
 from local.clickhouse.server import Front
+from local.clickhouse.sql import InsertWithData
 
 _MODES = {"none", "error500", "disk_full", "stall", "cut_after_commit", "cut_between_parts"}
 
@@ -38,7 +39,7 @@ class FaultyFront(Front):
         app = super().application()
         app.router.add_post("/fault", self._switch)
         app.router.add_get("/fault", self._to_come)
-        self._mode, self._left = "none", 0
+        self._mode, self._left, self._table = "none", 0, ""
         self._changed = asyncio.Event()
         return app
 
@@ -52,7 +53,7 @@ class FaultyFront(Front):
                 raise refusal(BAD_ARGUMENTS, reason, "BAD_ARGUMENTS")
         except ClickHouseError as error:
             return answer.failure(error, "")
-        self._mode, self._left = mode, int(count)
+        self._mode, self._left, self._table = mode, int(count), http.query.get("table", "")
         self._changed.set()
         self._changed = asyncio.Event()
         return web.Response(text="Ok.\n")
@@ -61,7 +62,7 @@ class FaultyFront(Front):
         return web.Response(text=f"{self._left}\n")
 
     async def _insert(self, http: web.Request, work: Work, run: Callable[[], Answer]) -> web.StreamResponse:
-        mode = self._next_mode()
+        mode = self._next_mode(run)
         if mode == "error500":
             raise refusal(UNKNOWN_EXCEPTION, "Fault asked for", "UNKNOWN_EXCEPTION")
         if mode == "disk_full":
@@ -75,11 +76,19 @@ class FaultyFront(Front):
             http.transport.abort()
         return response
 
-    def _next_mode(self) -> str:
-        if self._left == 0:
+    def _next_mode(self, run: Callable[[], Answer]) -> str:
+        if self._left == 0 or not _is_into(self._table, run):
             return "none"
         self._left -= 1
         return self._mode
+
+
+def _is_into(table: str, run: Callable[[], Answer]) -> bool:
+    """Whether it brings rows for the table; for '' whatever it does."""
+    insert = run.args[0] if isinstance(run, partial) else None
+    if not table or not isinstance(insert, InsertWithData):
+        return not table
+    return insert.target.partition(b"(")[0].split()[-1].strip(b"`") == table.encode()
 
 
 def _keep_one_month(run: Callable[[], Answer]) -> None:

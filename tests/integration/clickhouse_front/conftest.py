@@ -91,8 +91,8 @@ class Front:
         finally:
             connection.close()
 
-    def fault(self, mode: str, count: int = 1) -> None:
-        assert self.post("", path="/fault", mode=mode, count=str(count))[0] == 200
+    def fault(self, mode: str, count: int = 1, table: str = "") -> None:
+        assert self.post("", path="/fault", mode=mode, count=str(count), table=table)[0] == 200
 
 
 @pytest.fixture(scope="session")

@@ -337,6 +337,10 @@ def test_faults_on_request(front: Front, client: Client, database: str) -> None:
     with pytest.raises(OSError, match=r"(?i)closed|reset"):
         insert()
     assert client.command("SELECT count() FROM t") == 2
+    front.fault("error500", table="another")
+    assert insert() == 200
+    front.fault("error500", table="t")
+    assert [insert(), insert()] == [500, 200]
     front.fault("stall")
     with ThreadPoolExecutor(1) as pool:
         stalled = pool.submit(insert)

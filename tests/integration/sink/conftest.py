@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -54,11 +55,12 @@ class Front:
             self._process.wait(70)
             self._process = None
 
-    def fail(self, mode: str, count: int = 1) -> None:
+    def fail(self, mode: str, count: int = 1, table: str = "") -> None:
         """The next inserts fail; see local/clickhouse/faults.py."""
+        query = urlencode({"mode": mode, "count": count, "table": table})
         secret = b64encode(f"tollbook:{self._environment['TOLLBOOK_CLICKHOUSE_PASSWORD']}".encode()).decode()
         request = urllib.request.Request(  # noqa: S310 -- the front's own address
-            f"{self._url}/fault?mode={mode}&count={count}", method="POST", headers={"Authorization": f"Basic {secret}"}
+            f"{self._url}/fault?{query}", method="POST", headers={"Authorization": f"Basic {secret}"}
         )
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             assert answer.status == 200
