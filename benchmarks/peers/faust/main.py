@@ -83,7 +83,7 @@ async def count_users(stream: StreamT) -> None:
     async for event in stream:
         cost = job.price(event)
         user_hours[event["user"]].apply(add, job.measures(event, cost))
-        changed["user", event["user"], job.hour(event["occurred_at"])] = user_hours[event["user"]].current()
+        changed["user", event["user"], job.hour(event["occurred_at"])] = user_hours[event["user"]].value()
         spend = Spend(
             department=event["department"],
             occurred_at_s=event["occurred_at"].timestamp(),
@@ -101,7 +101,7 @@ async def count_departments(stream: StreamT) -> None:
         name = spend.department
         department_hours[name].apply(add, (1, spend.input_tokens, spend.output_tokens, spend.cost_pico))
         start = int(spend.occurred_at_s // 3600) * job.HOUR
-        changed["department", name, start] = department_hours[name].current()
+        changed["department", name, start] = department_hours[name].value()
         before = department_cost[name]
         department_cost[name] = before + spend.cost_pico
         for threshold in job.crossed(before, before + spend.cost_pico):
