@@ -27,6 +27,11 @@ WIDTH = len(MEASURES) + 2
 Values = npt.NDArray[np.int64]
 
 
+def _room(length: int) -> int:
+    """How long an array is to become that is full: by a quarter, since there are millions of rows."""
+    return length + length // 4
+
+
 @dataclass(slots=True)
 class WindowTotals:
     """The scopes of one window: `values[row]` belongs to scope `scopes[row]`; WIDTH columns."""
@@ -45,7 +50,7 @@ class WindowTotals:
         """The row of each scope (each at most once in `ids`), new rows for new ones."""
         highest = int(ids.max(initial=0))
         if highest >= len(self._rows):
-            grown = np.full(max(highest + 1, 2 * len(self._rows)), -1, np.int32)
+            grown = np.full(max(highest + 1, _room(len(self._rows))), -1, np.int32)
             grown[: len(self._rows)] = self._rows
             self._rows = grown
         new = ids[self._rows[ids] < 0]
@@ -63,7 +68,7 @@ class WindowTotals:
     def _append(self, new: Ids) -> None:
         end = self.size + len(new)
         if end > len(self.scopes):
-            room = max(end, 2 * len(self.scopes))
+            room = max(end, _room(len(self.scopes)))
             self.scopes = np.concatenate((self.scopes[: self.size], np.zeros(room - self.size, np.int64)))
             self.values = np.concatenate((self.values[: self.size], np.zeros((room - self.size, WIDTH), np.int64)))
         self.scopes[self.size : end] = new

@@ -19,7 +19,7 @@ class ScopeIndex:
     """
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[int, str, str], int] = {}
+        self._groups: dict[tuple[int, str], tuple[str, dict[str, int]]] = {}  # (kind, organization): ids by name
         self.kind_names: list[str] = list(SCOPE_KINDS)
         self._kinds = {name: number for number, name in enumerate(SCOPE_KINDS)}
         self.kinds: list[int] = []
@@ -40,11 +40,11 @@ class ScopeIndex:
 
     def id_of(self, kind: int, organization: str, name: str) -> int:
         """The number of a scope, a new one when it was never seen. `kind` indexes `kind_names`."""
-        key = (kind, organization, name)
-        known = self._ids.get(key)
+        organization, ids = self._groups.setdefault((kind, organization), (organization, {}))  # one text for all
+        known = ids.get(name)
         if known is not None:
             return known
-        number = self._ids[key] = len(self.names)
+        number = ids[name] = len(self.names)
         self.kinds.append(kind)
         self.organizations.append(organization)
         self.names.append(name)

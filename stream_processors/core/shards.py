@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
 from schemas.calendar import Window
 from stream_processors.core.gcounter import SEED, WIDTH, PartitionTotals, Progress, WindowTotals
@@ -19,7 +20,12 @@ from stream_processors.core.scopes import Ids, ScopeIndex
 
 SHARDS = 16
 _NOWHERE = -(1 << 62)  # before any block
-_HEAD = struct.Struct(">qI")  # block offset, length of the JSON that follows; then the values, little-endian int64
+_HEAD = struct.Struct(">qI")  # block offset, length of the rest, which is compressed:
+_TEXT = struct.Struct(">I")  # length of the JSON that follows; then the values, little-endian int64
+
+
+class UnsoundTableError(Exception):
+    """The table does not hold one state: rebuild it from the ledger."""
 
 
 def progress_key(partition: int) -> bytes:
@@ -61,13 +67,19 @@ def standing(table: Mapping[bytes, bytes], writes: Iterable[tuple[bytes, bytes |
 
 def _pack(block_offset: int, header: object, body: bytes = b"") -> bytes:
     text = orjson.dumps(header)
-    return _HEAD.pack(block_offset, len(text)) + text + body
+    rest = _TEXT.pack(len(text)) + text + body
+    compressed: bytes = pa.compress(rest, codec="zstd", asbytes=True)
+    return _HEAD.pack(block_offset, len(rest)) + compressed
 
 
 def _unpack(value: bytes) -> tuple[int, dict[str, Any], bytes]:
     block_offset, length = _HEAD.unpack_from(value)
-    end = _HEAD.size + length
-    return block_offset, orjson.loads(value[_HEAD.size : end]), value[end:]
+    try:
+        rest: bytes = pa.decompress(value[_HEAD.size :], decompressed_size=length, codec="zstd", asbytes=True)
+    except OSError as error:
+        raise UnsoundTableError(f"a value of block {block_offset} cannot be read: {error}") from error
+    end = _TEXT.size + _TEXT.unpack_from(rest)[0]
+    return block_offset, orjson.loads(rest[_TEXT.size : end]), rest[end:]
 
 
 def encode_progress(totals: PartitionTotals) -> bytes:
@@ -102,10 +114,6 @@ def encode_shards(
         }
         value = _pack(progress.block_offset, header, held.values[rows].tobytes())
         yield shard_key(progress.src_partition, held.window, held.segment, shard), value
-
-
-class UnsoundTableError(Exception):
-    """The table does not hold one state: rebuild it from the ledger."""
 
 
 def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[PartitionTotals, "Ahead"] | None:
