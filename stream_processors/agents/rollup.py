@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import faust
-import numpy as np
 from faust.types.tuples import TP
 
 from schemas.block import BlockHeader, decode_block, to_ipc
@@ -26,17 +25,15 @@ from stream_processors.core.gcounter import PartitionTotals, Progress
 from stream_processors.core.rollup import HEADER, Touched, apply_block, everything, merged, partial_messages
 from stream_processors.core.scopes import ScopeIndex
 from stream_processors.core.shards import (
-    SHARDS,
     Ahead,
     UnsoundTableError,
+    encode_changes,
     encode_progress,
-    encode_shards,
     keys_of,
+    keys_of_segment,
     load,
     position_of,
     progress_key,
-    shard_key,
-    shard_of,
     standing,
 )
 from stream_processors.logs import LogReader
@@ -77,6 +74,7 @@ class Partition:
     chain: Chain
     ahead: Ahead
     seeded: bool = True  # false: the totals are still to be had from the ledger
+    heard_to: int = -1  # of a seeded one: up to which block budgets may have heard of whoever counted before
     seeding: asyncio.Lock = field(default_factory=asyncio.Lock)
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)  # messages of one turn lie together
     sent: int = -1  # block offset of the last message to budgets; -1: the next one is a snapshot
@@ -88,6 +86,20 @@ class Partition:
     stale: list[bytes] = field(default_factory=list)  # what was in the table before it was rebuilt
     tracks: dict[str, Counted] = field(default_factory=dict)  # by family
     sender: str = field(default_factory=lambda: uuid4().hex)
+
+    def needs_snapshot(self, now: float) -> bool:
+        """Whether the next message to budgets must be everything: they do not count news of a seed without it.
+
+        The first snapshot is too old for those who have heard more; the one behind all that they can have heard is not.
+        """
+        is_behind = 0 <= self.heard_to < self.totals.progress.block_offset
+        return self.sent < 0 or is_behind or now > self.snapshot_at + SNAPSHOT_S
+
+    def note_snapshot(self, now: float) -> None:
+        """The next message is one."""
+        self.sent, self.snapshot_at, self.introduced = -1, now, True
+        if self.heard_to < self.totals.progress.block_offset:
+            self.heard_to = -1
 
     def ready_tracks(self) -> list[PartitionTotals]:
         """What is complete of the tracks."""
@@ -126,14 +138,15 @@ class Rollup:
             found = None
         if found is not None:
             return Partition(found[0], _chain_at(found[0].progress), found[1])
-        start = await asyncio.to_thread(self._rebuilt_from, number)
-        stale = keys_of(number, self._table.data.data)
-        return Partition(PartitionTotals(start), _chain_at(start), {}, seeded=start.block_offset < 0, stale=stale)
-
-    def _rebuilt_from(self, number: int) -> Progress:
-        """Where the ledger ends if it has anything of the partition; otherwise before the first block."""
         with LogReader(self._settings.kafka) as reader:
-            low, high = reader.bounds(BLOCKS, number)
+            low, high = await asyncio.to_thread(reader.bounds, BLOCKS, number)
+        start = await asyncio.to_thread(self._rebuilt_from, number, low, high)
+        stale = keys_of(number, self._table.data.data)
+        totals, chain, is_whole = PartitionTotals(start), _chain_at(start), start.block_offset < 0
+        return Partition(totals, chain, {}, is_whole, -1 if is_whole else high - 1, stale=stale)
+
+    def _rebuilt_from(self, number: int, low: int, high: int) -> Progress:
+        """Where the ledger ends if it has anything of the partition; otherwise before the first block."""
         if high == 0:
             return Progress(number)
         try:
@@ -201,8 +214,8 @@ class Rollup:
             return []
         now = asyncio.get_running_loop().time()
         tracks = partition.ready_tracks()
-        if partition.sent < 0 or now > partition.snapshot_at + SNAPSHOT_S:
-            partition.sent, partition.snapshot_at, partition.introduced = -1, now, True
+        if partition.needs_snapshot(now):
+            partition.note_snapshot(now)
             touched = [each for totals in (partition.totals, *tracks) for each in everything(totals)]
             for totals in tracks:
                 totals.take_ended()
@@ -299,9 +312,8 @@ class Rollup:
         writes: list[tuple[int, bytes, bytes | None]] = [(number, key, None) for key in stale]
         dirty, partition.dirty = partition.dirty, []
         for held, ids in merged(dirty):
-            shards = np.unique(shard_of(self._index, ids))
-            for key, value in encode_shards(partition.totals.progress, held, shards, self._index):
-                writes.append((number, key, value))
+            changes = encode_changes(partition.totals.progress, held, ids, self._index)
+            writes += ((number, key, value) for key, value in changes)
         writes.append((number, progress_key(number), encode_progress(partition.totals)))
         writes += [(number, key, None) for key in partition.tombstones if key in data]
         partition.tombstones = []
@@ -320,10 +332,8 @@ class Rollup:
 
 
 def _keys_of_ended(totals: PartitionTotals) -> list[bytes]:
-    number = totals.progress.src_partition
-    return [
-        shard_key(number, held.window, held.segment, shard) for held in totals.take_ended() for shard in range(SHARDS)
-    ]
+    ended = totals.take_ended()
+    return [key for held in ended for key in keys_of_segment(totals.progress.src_partition, held)]
 
 
 def _chain_at(progress: Progress) -> Chain:

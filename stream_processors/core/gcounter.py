@@ -44,6 +44,7 @@ class WindowTotals:
     values: Values = field(default_factory=lambda: np.zeros((64, WIDTH), np.int64))
     selection: str = ""  # `Selection.key` of the track that it belongs to
     size: int = 0
+    recent: Ids = field(default_factory=lambda: np.zeros(0, np.int64))  # changed since they were saved with the others
     _rows: npt.NDArray[np.int32] = field(default_factory=lambda: np.full(64, -1, np.int32))
 
     def rows_of(self, ids: Ids) -> npt.NDArray[np.int32]:

@@ -1,4 +1,8 @@
-"""How the rollup's table holds a partition's totals: one value per segment and shard of scopes, one for progress.
+"""How the rollup's table holds a partition's totals: some values per segment of a window, one for progress.
+
+A segment's scopes lie in SHARDS values. What changes is written into one more, RECENT, again and again with all that
+has changed since its shard was written; when that is much of the segment, the shards are written anew. So what few
+scopes do is not paid for by the many that rest. A scope stands as its value with the highest block offset has it.
 
 The segment is part of the key, so that a window that is let go and comes back never overwrites what it was, and
 the tombstone of one life, however late, never takes away another. Every value begins with the block offset it was
@@ -19,6 +23,9 @@ from stream_processors.core.gcounter import SEED, WIDTH, PartitionTotals, Progre
 from stream_processors.core.scopes import Ids, ScopeIndex
 
 SHARDS = 16
+RECENT = SHARDS
+#: The shards are written anew when more than one in so many scopes has changed since they were.
+RESTING = 4
 _NOWHERE = -(1 << 62)  # before any block
 _HEAD = struct.Struct(">qI")  # block offset, length of the rest, which is compressed:
 _TEXT = struct.Struct(">I")  # length of the JSON that follows; then the values, little-endian int64
@@ -30,6 +37,11 @@ class UnsoundTableError(Exception):
 
 def progress_key(partition: int) -> bytes:
     return f"{partition}|progress".encode()
+
+
+def keys_of_segment(partition: int, held: WindowTotals) -> list[bytes]:
+    """All keys that a window's segment may have."""
+    return [shard_key(partition, held.window, held.segment, shard) for shard in (*range(SHARDS), RECENT)]
 
 
 def shard_key(partition: int, window: Window, segment: int, shard: int) -> bytes:
@@ -97,23 +109,31 @@ def encode_progress(totals: PartitionTotals) -> bytes:
     )
 
 
-def encode_shards(
-    progress: Progress, held: WindowTotals, shards: Ids, index: ScopeIndex
+def encode_changes(
+    progress: Progress, held: WindowTotals, ids: Ids, index: ScopeIndex
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of some shards of a window's segment."""
+    """Keys and values to be written, in this order, when these scopes of a window's segment have changed."""
+    recent = np.union1d(held.recent, ids)
+    if len(recent) * RESTING <= held.size:
+        held.recent = recent
+        yield _encoded(progress, held, RECENT, recent, index)
+        return
+    held.recent = recent[:0]  # its value stays as it is: it is older than those of the shards from now on
     scopes = held.scopes[: held.size]
     shard_of_row = shard_of(index, scopes)
-    for shard in shards.tolist():
-        rows = np.flatnonzero(shard_of_row == shard)
-        ids = scopes[rows].tolist()
-        header = {
-            "opened_at": held.opened_at,
-            "whole": held.whole,
-            "end": held.window.end,
-            "scopes": [(index.kinds[i], index.organizations[i], index.names[i]) for i in ids],
-        }
-        value = _pack(progress.block_offset, header, held.values[rows].tobytes())
-        yield shard_key(progress.src_partition, held.window, held.segment, shard), value
+    for shard in np.unique(shard_of(index, recent)).tolist():
+        yield _encoded(progress, held, shard, scopes[shard_of_row == shard], index)
+
+
+def _encoded(progress: Progress, held: WindowTotals, shard: int, ids: Ids, index: ScopeIndex) -> tuple[bytes, bytes]:
+    header = {
+        "opened_at": held.opened_at,
+        "whole": held.whole,
+        "end": held.window.end,
+        "scopes": [(index.kinds[i], index.organizations[i], index.names[i]) for i in ids.tolist()],
+    }
+    value = _pack(progress.block_offset, header, held.values[held.rows_of(ids)].tobytes())
+    return shard_key(progress.src_partition, held.window, held.segment, shard), value
 
 
 def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[PartitionTotals, "Ahead"] | None:
@@ -135,7 +155,7 @@ def load(partition: int, table: dict[bytes, bytes], index: ScopeIndex) -> tuple[
     totals.unknown_before = fields["unknown_before"]
     shards = (_Shard.parse(key, table[key]) for key in keys_of(partition, table)[1:])
     positions: Ahead = {}
-    for shard in sorted((s for s in shards if s.segment <= block_offset), key=lambda s: s.segment):
+    for shard in sorted((s for s in shards if s.segment <= block_offset), key=lambda s: (s.segment, s.block_offset)):
         _put_back(shard, totals, positions, index)
     return totals, {place: position for place, position in positions.items() if position > block_offset}
 
@@ -159,7 +179,7 @@ class _Shard(NamedTuple):
 
 
 def _put_back(shard: _Shard, totals: PartitionTotals, positions: Ahead, index: ScopeIndex) -> None:
-    """Into the totals; called in the order of segments, of which the newest is the window's."""
+    """Into the totals; called in the order of segments, of which the newest is the window's, then of positions."""
     window, fields = shard.window, shard.fields
     held = totals.windows.get(window)
     if held is not None and held.segment < shard.segment:
@@ -171,4 +191,7 @@ def _put_back(shard: _Shard, totals: PartitionTotals, positions: Ahead, index: S
         held = totals.windows[window] = WindowTotals(window, shard.segment, fields["opened_at"], fields["whole"])
     ids = np.array([index.id_of(*scope) for scope in fields["scopes"]], np.int64)
     held.put(ids, np.frombuffer(shard.body, np.int64).reshape(-1, WIDTH))
-    positions[window, shard.segment, shard.shard] = shard.block_offset
+    if shard.shard == RECENT:  # what is not in it has not changed up to there
+        held.recent = ids
+    for number in range(SHARDS) if shard.shard == RECENT else (shard.shard,):
+        positions[window, shard.segment, number] = shard.block_offset

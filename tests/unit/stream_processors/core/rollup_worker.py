@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from window_chains import Chain, Sums, Where, batch
 
 from schemas.arrow import MEASURES
 from stream_processors.agents.rollup import Partition, Rollup, _keys_of_ended
-from stream_processors.core import int128
+from stream_processors.core import int128, shards
 from stream_processors.core.chain import Chain as Links
 from stream_processors.core.gcounter import HIGH, LOW, PartitionTotals, Progress, Values
 from stream_processors.core.rollup import PartialHeader, Touched, apply_block, everything, merged, partial_messages
@@ -20,6 +21,8 @@ from stream_processors.core.shards import keys_of, load, standing
 Write = tuple[bytes, bytes | None]
 Message = tuple[int, pa.RecordBatch, PartialHeader]
 SHARDS_OF_BUDGETS = 2
+#: In turn, flushes write shards anew never, after some changes, and as they do (windows of a test are small).
+RESTING = (1, 2, shards.RESTING)
 
 
 def rebuilt(changelog: Iterable[Write], table: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
@@ -46,11 +49,13 @@ class Worker:
         found = load(partition, table, self.index)
         totals, ahead = found or (PartitionTotals(Progress(partition)), {})
         self.partition = Partition(totals, Links(), ahead)
+        self._flushes = 0
 
-    def rebuild(self, totals: PartitionTotals, table: dict[bytes, bytes]) -> None:
+    def rebuild(self, totals: PartitionTotals, table: dict[bytes, bytes], heard_to: int = -1) -> None:
         """Go on with totals from the ledger, in place of what is in the table."""
         self._agent._table.data.data = table
-        self.partition = Partition(totals, Links(), {}, stale=keys_of(totals.progress.src_partition, table))
+        stale = keys_of(totals.progress.src_partition, table)
+        self.partition = Partition(totals, Links(), {}, heard_to=heard_to, stale=stale)
         self.partition.dirty = everything(totals)
 
     @property
@@ -82,8 +87,9 @@ class Worker:
         """What budgets hear of a turn, as the agent sends it."""
         if self.partition.ahead:
             return []
-        if snapshot or self.partition.sent < 0:
-            self.partition.sent, touched = -1, everything(self.totals)
+        if snapshot or self.partition.needs_snapshot(0.0):
+            self.partition.note_snapshot(0.0)
+            touched = everything(self.totals)
             self.partition.tombstones += self.partition.leaving
             self.partition.leaving = _keys_of_ended(self.totals)
         since, self.partition.sent = self.partition.sent, self.position
@@ -95,7 +101,9 @@ class Worker:
 
     def flush(self) -> list[Write]:
         """What goes to the changelog, in this order."""
-        return [(key, value) for _, key, value in self._agent._writes(self.partition)]
+        self._flushes += 1
+        with patch.object(shards, "RESTING", RESTING[(self.position + self._flushes) % len(RESTING)]):
+            return [(key, value) for _, key, value in self._agent._writes(self.partition)]
 
     def state(self) -> tuple[Any, ...]:
         """All that the blocks to come depend on. Before them comes the next block's forgetting, so it is done first."""

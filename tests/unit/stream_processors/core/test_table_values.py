@@ -9,10 +9,9 @@ from schemas.calendar import Window
 from stream_processors.core.gcounter import WIDTH, PartitionTotals, Progress
 from stream_processors.core.scopes import ScopeIndex
 from stream_processors.core.shards import (
-    SHARDS,
     UnsoundTableError,
+    encode_changes,
     encode_progress,
-    encode_shards,
     load,
     position_of,
     progress_key,
@@ -28,7 +27,7 @@ def table_of(scopes: dict[str, list[int]]) -> dict[bytes, bytes]:
     held = totals.open(HOUR, 60, 5)
     ids = np.array([index.id_of(2, "acme", name) for name in scopes], np.int64)
     held.put(ids, np.array(list(scopes.values()), np.int64).reshape(-1, WIDTH))
-    written = dict(encode_shards(totals.progress, held, np.arange(SHARDS), index))
+    written = dict(encode_changes(totals.progress, held, ids, index))
     return written | {progress_key(3): encode_progress(totals)}
 
 

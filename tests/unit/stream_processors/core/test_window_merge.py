@@ -261,10 +261,10 @@ def touches(blocks: list[Block], window: Window) -> list[tuple[int, int]]:
     ]
 
 
-def restart_from_the_ledger(chain: Chain, position: int, changelog: list[Any]) -> Worker:
+def restart_from_the_ledger(chain: Chain, position: int, changelog: list[Any], heard_to: int = -1) -> Worker:
     worker = Worker(chain, {})
     totals = seeded(chain, position, worker)
-    worker.rebuild(totals, rebuilt(changelog))
+    worker.rebuild(totals, rebuilt(changelog), heard_to)
     return worker
 
 
@@ -422,6 +422,19 @@ def test_news_of_a_seed_without_its_snapshot_does_not_count() -> None:
     for message in worker.messages([]):
         budgets.hear(message)
     assert budgets.totals() == model(chain.blocks, UTC)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_seed_is_told_again_behind_all_that_had_been_heard(position: int) -> None:
+    """The budgets group lost its offsets, too: it has heard the messages of before, and takes no older snapshot."""
+    chain, budgets, _ = heard_before_the_seed()
+    worker = restart_from_the_ledger(chain, position, [], heard_to=1)
+    for blocks in (0, *[1] * (2 - position)):
+        for message in worker.messages(worker.turn(blocks)):
+            budgets.hear(message)
+    assert {each.watermarks[0].block_offset for each in budgets.shards} == {2}
+    assert budgets.totals() == model(chain.blocks, UTC)
+    assert not worker.partition.needs_snapshot(0.0)
 
 
 def test_a_turn_of_which_a_message_is_missing_counts_for_nothing() -> None:

@@ -50,7 +50,7 @@ def test_the_cut_into_turns_changes_nothing_at_all(chain: Chain, counts: list[in
 
 
 @given(chains(), BLOCKS, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=400)
 def test_a_crash_at_any_point_of_a_flush_changes_nothing(chain: Chain, counts: list[int], random: Any) -> None:
     changelog: list[Write] = []
     worker = Worker(chain, {})
@@ -72,7 +72,7 @@ def test_a_crash_at_any_point_of_a_flush_changes_nothing(chain: Chain, counts: l
 
 
 @given(chains(), st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=16), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=400)
 def test_a_frozen_worker_that_writes_late_changes_nothing(
     chain: Chain, steps: list[tuple[bool, int]], random: Any
 ) -> None:
