@@ -85,10 +85,13 @@ class FaultyFront(Front):
 
 def _is_into(table: str, run: Callable[[], Answer]) -> bool:
     """Whether it brings rows for the table; for '' whatever it does."""
+    if not table:
+        return True
     insert = run.args[0] if isinstance(run, partial) else None
-    if not table or not isinstance(insert, InsertWithData):
-        return not table
-    return insert.target.partition(b"(")[0].split()[-1].strip(b"`") == table.encode()
+    return (
+        isinstance(insert, InsertWithData)
+        and insert.target.partition(b"(")[0].split()[-1].strip(b"`") == table.encode()
+    )
 
 
 def _keep_one_month(run: Callable[[], Answer]) -> None:

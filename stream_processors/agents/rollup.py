@@ -92,14 +92,16 @@ class Partition:
 
         The first snapshot is too old for those who have heard more; the one behind all that they can have heard is not.
         """
-        is_behind = 0 <= self.heard_to < self.totals.progress.block_offset
-        return self.sent < 0 or is_behind or now > self.snapshot_at + SNAPSHOT_S
+        return self.sent < 0 or self._is_past_heard() or now > self.snapshot_at + SNAPSHOT_S
 
     def note_snapshot(self, now: float) -> None:
         """The next message is one."""
         self.sent, self.snapshot_at, self.introduced = -1, now, True
-        if self.heard_to < self.totals.progress.block_offset:
+        if self._is_past_heard():
             self.heard_to = -1
+
+    def _is_past_heard(self) -> bool:
+        return 0 <= self.heard_to < self.totals.progress.block_offset
 
     def ready_tracks(self) -> list[PartitionTotals]:
         """What is complete of the tracks."""
@@ -138,12 +140,16 @@ class Rollup:
             found = None
         if found is not None:
             return Partition(found[0], _chain_at(found[0].progress), found[1])
-        with LogReader(self._settings.kafka) as reader:
-            low, high = await asyncio.to_thread(reader.bounds, BLOCKS, number)
+        low, high = await asyncio.to_thread(self._bounds, number)
         start = await asyncio.to_thread(self._rebuilt_from, number, low, high)
         stale = keys_of(number, self._table.data.data)
-        totals, chain, is_whole = PartitionTotals(start), _chain_at(start), start.block_offset < 0
-        return Partition(totals, chain, {}, is_whole, -1 if is_whole else high - 1, stale=stale)
+        if start.block_offset < 0:
+            return Partition(PartitionTotals(start), _chain_at(start), {}, stale=stale)
+        return Partition(PartitionTotals(start), _chain_at(start), {}, seeded=False, heard_to=high - 1, stale=stale)
+
+    def _bounds(self, number: int) -> tuple[int, int]:
+        with LogReader(self._settings.kafka) as reader:
+            return reader.bounds(BLOCKS, number)
 
     def _rebuilt_from(self, number: int, low: int, high: int) -> Progress:
         """Where the ledger ends if it has anything of the partition; otherwise before the first block."""

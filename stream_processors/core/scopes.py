@@ -40,7 +40,10 @@ class ScopeIndex:
 
     def id_of(self, kind: int, organization: str, name: str) -> int:
         """The number of a scope, a new one when it was never seen. `kind` indexes `kind_names`."""
-        organization, ids = self._groups.setdefault((kind, organization), (organization, {}))  # one text for all
+        group = self._groups.get((kind, organization))
+        if group is None:
+            group = self._groups[kind, organization] = (organization, {})
+        organization, ids = group  # one text for all of its scopes
         known = ids.get(name)
         if known is not None:
             return known
