@@ -116,13 +116,17 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def session_state(browser: Browser, stack: dict[str, str], ledger: Client, tmp_path_factory: pytest.TempPathFactory):
-    """Cookies of the administrator, after a login by the form, as a person does it."""
+    """Cookies of the administrator, after a login by the form, as a person does it.
+
+    Not before the form's page has loaded all it asks for: an answer to somebody unknown that comes late would take the
+    session's cookie away, and who is sent back to log in is on a page whose address also ends in the welcome's.
+    """
     page = browser.new_page()
-    page.goto(f"{stack['superset']}/login/")
+    page.goto(f"{stack['superset']}/login/", wait_until="networkidle")
     page.locator("input[name=username], #username").fill("admin")
     page.locator("input[name=password], #password").fill(stack["superset_admin_password"])
     page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"/superset/welcome"))
+    page.wait_for_url(re.compile(r"^[^?]*/superset/welcome"))
     path = tmp_path_factory.mktemp("browser") / "cookies.json"
     page.context.storage_state(path=path)
     page.close()

@@ -89,7 +89,8 @@ def test_tail_prints_a_block_row_by_row(run: Run, used: str) -> None:
 
 
 def test_explain_finds_an_event_at_each_stage(run: Run, used: str) -> None:
-    event_id, cost = run("sql", "SELECT event_id, cost_usd FROM usage WHERE cost_usd > 0 LIMIT 1").split()
+    of_one_row = "GROUP BY event_id HAVING count() = 1 AND cost > 0"  # others may have been corrected by now
+    event_id, cost = run("sql", f"SELECT event_id, any(cost_usd) AS cost FROM usage {of_one_row} LIMIT 1").split()
     facts = json.loads(run("explain", event_id, "--json"))
     [row] = facts["rows"]
     assert row["cost_usd"] == cost
