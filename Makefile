@@ -40,7 +40,7 @@ docs: install ## Write docs/cli.md anew from the commands' own help
 	$(BIN)/python docs/cli_page.py > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 
 faults: install ## The whole fault suite: kills, outages and losses under load; writes tests/faults/RESULTS.md
-	$(BIN)/pytest tests/faults --table $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder tests/faults --table $(ARGS)
 
 bench: install ## Measure this system and its peers; writes benchmarks/RESULTS.md (about an hour; continues where it stopped)
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)

@@ -140,6 +140,8 @@ def _with_overrides(event: Event, listed: dict[str, Steps], overrides: Overrides
             worth = [Fraction(1)] if rates is None else [Fraction(rate["usd"]) for rate in _holding(rates, at)]
             for name, price in _stated(dated).items():
                 own[UNIT_OF_CLASS.get(name, name)] = [(-1, price * usd) for usd in worth]
+    if not in_force:
+        return listed
     discounts = [Fraction(dated["discount_percent"]) for dated in in_force if "discount_percent" in dated]
     markups = [Fraction(dated["markup_percent"]) for dated in in_force if "markup_percent" in dated]
     off = 1 - discounts[-1] / 100 if discounts else Fraction(1)

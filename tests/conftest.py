@@ -133,11 +133,15 @@ def group_members(kafka: str, group: str) -> int:
 
 
 class PartsScheduling(LoadScopeScheduling):
-    """Deals the tests that share parts (those of a file, or of a folder with a `conftest.py`) to one worker."""
+    """Deals the tests that share parts (those of a file, or of a folder with a `conftest.py`) to one worker.
+
+    In the whole fault suite each file has a stack of its own.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path = TESTS.parent / nodeid.split("::")[0]
-        return str(path.parent if path.with_name("conftest.py").exists() else path)
+        alone = self.config.getoption("--table", default=False)
+        return str(path.parent if path.with_name("conftest.py").exists() and not alone else path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PartsScheduling:

@@ -3,8 +3,9 @@
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.conftest import Environment, RunTollbook, running_stack
 from . import table
 from .ground import Ground, Scenario
 
+LONGEST = ("test_kills.py", "test_lost_state.py", "test_poison.py")
 _lines: list[table.Line] = []
 _failed: set[str] = set()
 
@@ -31,18 +33,31 @@ def ground(new_stack_environment: Callable[[], Environment], run_tollbook: RunTo
 
 
 @pytest.fixture
-def scenario(ground: Ground, request: pytest.FixtureRequest, tmp_path: Path) -> Scenario:
-    """A scenario named after its test, seeded by its name."""
+def scenario(
+    ground: Ground,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, Any], None],
+    tmp_path: Path,
+) -> Scenario:
+    """A scenario named after its test, seeded by its name. What became of it goes along with the test's report."""
     run = _run_of(request.node.name)
     ground.wait_landed()
     seed = zlib.crc32(run.encode())
     print(f"seed {seed}")
     test = request.node.originalname.removeprefix("test_")
-    return Scenario(test, run, seed, ground, tmp_path / "sent.jsonl", _lines, ground.log_sizes())
+    tell = lambda line: record_property("faults", asdict(line))  # noqa: E731
+    return Scenario(test, run, seed, ground, tmp_path / "sent.jsonl", tell, ground.log_sizes())
 
 
 def _run_of(test: str) -> str:
     return re.sub("[^a-zA-Z0-9]+", "-", test.removeprefix("test_")).strip("-")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The whole suite begins with the files that take longest, so that no worker is left with them at the end."""
+    if config.getoption("--table", default=False):
+        items.sort(key=lambda item: (item.path.name not in LONGEST, item.path.name))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +67,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.failed:
         _failed.add(_run_of(report.nodeid.rpartition("::")[2]))
+    if report.when == "teardown":
+        _lines.extend(table.Line(**value) for name, value in report.user_properties if name == "faults")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -197,7 +197,7 @@ class Scenario:
     seed: int
     ground: Ground
     path: Path
-    lines: list[Line]
+    tell: Callable[[Line], None]
     logs: dict[str, int]  # how long each log was at the beginning
     since: datetime = field(default_factory=instant)
     rounds: int = 0
@@ -238,7 +238,7 @@ class Scenario:
         book = read_book(self.path).without(taken)
         accounts = read_accounts(book, self.ground.settings, self.since)
         counts = (len(accounts.lost), len(accounts.doubled))
-        self.lines.append(Line(self.test, self.run, self.rounds, self.sent, *counts, self.recovery_s))
+        self.tell(Line(self.test, self.run, self.rounds, self.sent, *counts, self.recovery_s))
         assert not any(counts), (accounts.lost[:3], accounts.doubled[:3])
         assert not accounts.unknown, accounts.unknown[:3]
         assert not accounts.misjudged, accounts.misjudged[:3]

@@ -12,7 +12,7 @@ from .test_kills import THRESHOLDS, most_used
 
 
 def test_the_broker_is_killed_under_load(scenario: Scenario) -> None:
-    _killed(scenario, rounds=1, events=20_000)
+    _killed(scenario, rounds=1, events=10_000)
 
 
 @pytest.mark.campaign

@@ -12,7 +12,7 @@ from .ground import Scenario, wait_until
 from .load import load_of
 from .test_kills import THRESHOLDS, most_used
 
-EVENTS = 30_000
+EVENTS = 24_000
 
 
 @pytest.fixture
