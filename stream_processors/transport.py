@@ -65,8 +65,27 @@ class Batch(ConsumerMessage):  # type: ignore[misc]
     __slots__ = ("expected",)
 
 
+class Joining(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Asks once more for partitions where a worker was given none.
+
+    One that starts again under the same instance takes over what its predecessor had, without a rebalance, and even
+    the group's leader then passes for a follower (KIP-814): had the predecessor none because the topic was away for a
+    moment, nobody would ever hand them out again.
+    """
+
+    _asked = False
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        await super().on_partitions_assigned(assigned)
+        if not assigned and not self._asked:
+            self._asked = True
+            self._thread._ensure_consumer()._coordinator.request_rejoin()
+
+
 class SequencedConsumer(driver.Consumer):  # type: ignore[misc]
     """Delivers tracked topics as batches, in sequence."""
+
+    RebalanceListener = Joining
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._expected: dict[TP, int] = {}  # next offset to deliver; no entry: not sought in this assignment

@@ -16,6 +16,7 @@ import faust
 import mode.loop
 import pytest
 from aiokafka.consumer import consumer, fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 
@@ -125,6 +126,12 @@ def test_driver_looks_its_consumer_class_up_where_we_put_ours() -> None:
     assert "aiokafka.AIOKafkaConsumer(" in inspect.getsource(driver)
     taken = inspect.signature(aiokafka.AIOKafkaConsumer.__init__).parameters
     assert {"fetch_max_wait_ms", "fetch_min_bytes", "isolation_level"} <= set(taken)
+
+
+def test_consumer_looks_its_listener_up_where_we_put_ours() -> None:
+    assert "consumer.RebalanceListener(self)" in inspect.getsource(driver.AIOKafkaConsumerThread)
+    assert parameters(driver.ConsumerRebalanceListener.on_partitions_assigned) == ["assigned"]
+    assert not inspect.iscoroutinefunction(GroupCoordinator.request_rejoin)  # it only leaves word
 
 
 def test_consumer_looks_its_fetcher_up_where_we_put_ours() -> None:

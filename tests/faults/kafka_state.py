@@ -1,8 +1,12 @@
 """What a test takes away from Kafka, or sets, while the workers that own it are stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined] # re-exported without saying so
 
@@ -27,6 +31,28 @@ def make_anew(ground: Ground, topic: str) -> None:
 def delete_group(ground: Ground, name: str) -> None:
     """Forgets the offsets of a kind of worker."""
     ground.admin.delete_consumer_groups([f"tollbook-{name}"])[f"tollbook-{name}"].result(TIMEOUT_S)
+
+
+class _Nothing(RoundRobinPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
+    """Assigns as if there were no partitions."""
+
+    @classmethod
+    def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
+        return {member: ConsumerProtocolMemberAssignment(cls.version, [], b"") for member in members}
+
+
+async def join_for_nothing(ground: Ground, name: str) -> None:
+    """Takes the place of a stopped worker in its group, hands itself no partitions, and leaves it so."""
+    consumer = AIOKafkaConsumer(
+        EVENTS,
+        bootstrap_servers=ground.settings.kafka,
+        group_id=f"tollbook-{name}",
+        group_instance_id=name,
+        session_timeout_ms=60_000,
+        partition_assignment_strategy=[_Nothing],
+    )
+    await consumer.start()
+    await consumer.stop()  # a static member does not leave its group
 
 
 def commits(ground: Ground, name: str) -> list[TopicPartition]:

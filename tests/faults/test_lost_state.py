@@ -1,5 +1,6 @@
 """State deleted under stopped workers, one piece at a time and together: it is rebuilt, and nothing changes."""
 
+import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from stream_processors.alert_log import read_alerts
 from stream_processors.overdue import report_overdue
 
 from .ground import Ground, Scenario, snapshot, wait_until
-from .kafka_state import beginnings, commit, commits, delete_group, make_anew, retention, take_unrated
+from .kafka_state import beginnings, commit, commits, delete_group, join_for_nothing, make_anew, retention, take_unrated
 from .load import load_of
 from .test_kills import THRESHOLDS, most_used
 
@@ -102,6 +103,20 @@ def test_usage_events_is_deleted_and_made_again(scenario: Scenario) -> None:
     scenario.send(load[4_000:]).finish()
     scenario.over()
     scenario.check(watched)  # not deep: the events of the old epoch are gone
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+def test_a_worker_takes_over_from_one_that_had_no_partitions(scenario: Scenario) -> None:
+    """As one has none that starts again when its topic was away for a moment; the group has no other member."""
+    ground = scenario.ground
+    load = load_of(ground.settings, scenario.run, scenario.seed, 2_000)
+    with ground.stopped("rating"):
+        asyncio.run(join_for_nothing(ground, "rating"))
+    assert ground.members("rating") == 1
+    scenario.send(load).finish()
+    scenario.over()
+    scenario.check()
 
 
 @pytest.mark.campaign
