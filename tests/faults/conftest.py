@@ -14,7 +14,7 @@ from tests.conftest import Environment, RunTollbook, running_stack
 from . import table
 from .ground import Ground, Scenario
 
-LONGEST = ("test_kills.py", "test_lost_state.py", "test_poison.py")
+LONGEST = ("test_kills.py", "test_lost_state.py", "test_warehouse_faults.py")
 _lines: list[table.Line] = []
 _failed: set[str] = set()
 

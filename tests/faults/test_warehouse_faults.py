@@ -22,7 +22,7 @@ def test_inserts_fail_in_every_way(scenario: Scenario) -> None:
 @pytest.mark.campaign
 @pytest.mark.timeout(900)
 def test_inserts_fail_again_and_again(scenario: Scenario) -> None:
-    _fail(scenario, MODES * 5, events=20_000, times=10)
+    _fail(scenario, MODES * 5, events=20_000, times=6)
 
 
 @pytest.mark.campaign
