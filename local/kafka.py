@@ -16,6 +16,7 @@ FLAGS = ("-Xmx768m", "-XX:TieredStopAtLevel=1")
 MAX_MESSAGE_BYTES = 17 * 1024 * 1024  # a block is split at 16 MB; the rest is room for its envelope
 OFFSETS_RETENTION_MINUTES = 400 * 24 * 60  # as long as blocks are kept: a stage that was off finds its place
 CLEANER_BUFFER_BYTES = 16 * 1024 * 1024  # the default takes 128 MB of the heap
+METADATA_IDLE_MS = 10_000  # the controller writes a record that says nothing so often; the default is twice a second
 LOG_LAYOUT = """\
 rootLogger.level = info
 rootLogger.appenderRef.out.ref = out
@@ -54,6 +55,7 @@ def server_properties(config: Config) -> str:
         "share.coordinator.state.topic.min.isr": 1,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
+        "metadata.max.idle.interval.ms": METADATA_IDLE_MS,
         "log.cleaner.dedupe.buffer.size": CLEANER_BUFFER_BYTES,
     }
     return "".join(f"{name}={value}\n" for name, value in properties.items())

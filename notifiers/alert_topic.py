@@ -55,7 +55,6 @@ class AlertTopic:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 100,
             }
         )
         self.chains = self._begin(known)

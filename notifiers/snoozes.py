@@ -25,7 +25,6 @@ class Snoozes:
                 "group.id": "tollbook-notifier",  # required by the client; nothing is ever committed
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 100,
             }
         )
         self._held: dict[bytes, Snooze] = {}

@@ -77,7 +77,6 @@ class Guard:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 100,
             },
             logger=log,
         )

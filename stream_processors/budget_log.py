@@ -15,7 +15,7 @@ from stream_processors.core.budgets import Budget
 from stream_processors.core.selection import Track
 from stream_processors.logs import LogReader, append_records
 
-FOLLOW_S = 0.5
+FOLLOW_S = 1.0
 
 log = logging.getLogger("tollbook.budget_log")
 
@@ -58,7 +58,7 @@ class BudgetFollower:
     """
 
     def __init__(self, kafka: str) -> None:
-        self._kafka = kafka
+        self._reader = LogReader(kafka)
         self._held: dict[str, History] = {}
         self._next = 0
         self.version = 0
@@ -86,11 +86,10 @@ class BudgetFollower:
             self.version += 1
 
     def _catch_up(self) -> None:
-        with LogReader(self._kafka) as reader:
-            start, end = reader.bounds(BUDGETS, 0)
-            for message in reader.read(BUDGETS, 0, max(start, self._next)):
-                self._take(message)
-            self._next = end
+        start, end = self._reader.bounds(BUDGETS, 0)
+        for message in self._reader.read(BUDGETS, 0, max(start, self._next)):
+            self._take(message)
+        self._next = end
 
     def _take(self, message: Message) -> None:
         key = message.key() or b""

@@ -59,6 +59,10 @@ class LogReader:
         if start >= end:
             return
         self._consumer.assign([TopicPartition(topic, partition, start)])
+        yield from self._until(topic, partition, end)
+        self._consumer.unassign()  # or it goes on fetching
+
+    def _until(self, topic: str, partition: int, end: int) -> Iterator[Message]:
         while True:
             message = self._consumer.poll(TIMEOUT_S)
             if message is None:

@@ -35,7 +35,7 @@ log = logging.getLogger("tollbook.transport")
 WAIT_EMPTY_S = 12.0
 FLUSH_AGAIN_S = 0.1
 #: How long a fetch waits for something to come when the one before found nothing.
-QUIET_WAIT_MS = 250
+QUIET_WAIT_MS = 500
 
 
 class StartAgainError(Exception):

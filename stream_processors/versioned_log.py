@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from stream_processors.logs import LogReader
 
 WRITE_S = 20.0
-FOLLOW_S = 0.5
+FOLLOW_S = 1.0
 #: A reader works with no state that is older: what was readable this long ago is in force.
 FRESH_S = 2.0
 History = TypeVar("History", bound=BaseModel)
@@ -76,7 +76,8 @@ class Follower(Generic[History, State]):
     def __init__(
         self, kafka: str, topic: str, form: type[History], build: Callable[[Mapping[str, History]], State]
     ) -> None:
-        self._kafka, self._topic, self._form, self._build = kafka, topic, form, build
+        self._topic, self._form, self._build = topic, form, build
+        self._reader = LogReader(kafka)  # kept: connecting anew twice a second is work for the broker, too
         self._histories: dict[str, History] = {}
         self._next = 0
         self._state = build({})
@@ -101,9 +102,8 @@ class Follower(Generic[History, State]):
     def _catch_up(self) -> None:
         with self._lock:
             asked_at = time.monotonic()
-            with LogReader(self._kafka) as reader:
-                start, _ = reader.bounds(self._topic, 0)
-                self._take(reader.read(self._topic, 0, max(start, self._next)))
+            start, _ = self._reader.bounds(self._topic, 0)
+            self._take(self._reader.read(self._topic, 0, max(start, self._next)))
             self._fresh_at = asked_at
 
     def _take(self, messages: Iterable[Message]) -> None:

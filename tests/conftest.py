@@ -75,7 +75,7 @@ def run_tollbook() -> RunTollbook:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
 
