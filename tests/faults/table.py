@@ -20,7 +20,8 @@ Written by `make faults`, of scenarios that passed, each with the commit at whic
 a book outside the ledger before it is sent, and again when the broker acknowledges it; after each scenario the book is
 compared with the ledger, to the pico-dollar, and every alert with the thresholds that the book crosses. `lost`:
 acknowledged and neither counted nor rejected; `doubled`: counted more than once; seconds to recover: from the end of
-fault and load until nothing is under way. A scenario is seeded by its name.
+fault and load until nothing is under way, beside another stack under fire on the same processors. A scenario is seeded
+by its name.
 """
 
 
