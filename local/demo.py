@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def _tollbook(*arguments: str) -> int:
 def _replay_day(config: Config) -> None:
     """Sends the simulated day and shows its numbers as they arrive in the ledger."""
     since_micros = time.time_ns() // 1000
-    command = (TOLLBOOK, "simulate", "--events", str(EVENTS), "--rate", str(EVENTS_PER_S), "--json")
+    start = ("--from", first_event(datetime.now(UTC)).isoformat())
+    command = (TOLLBOOK, "simulate", "--events", str(EVENTS), *start, "--rate", str(EVENTS_PER_S), "--json")
     with child_process.start(command, os.environ, subprocess.PIPE) as sender:
         try:
             with live_view(console, EVENTS) as show:
@@ -113,6 +115,11 @@ def _replay_day(config: Config) -> None:
         said = sender.stdout.read().decode() if sender.stdout else ""
     if sender.returncode:
         raise stack.StackError(f"the day could not be replayed: {said.strip()}")
+
+
+def first_event(now: datetime) -> datetime:
+    """A day ago, but of this month (UTC): nobody is told of a month that was over when budgets were put in force."""
+    return max(now - timedelta(days=1), now.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
 
 
 def _landed(config: Config, since_micros: int) -> Measured | None:
