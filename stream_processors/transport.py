@@ -65,7 +65,7 @@ class Batch(ConsumerMessage):  # type: ignore[misc]
     __slots__ = ("expected",)
 
 
-class Joining(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+class Joining(driver.ConsumerRebalanceListener):  # type: ignore[misc] # its base, of aiokafka, has no types
     """Asks once more for partitions where a worker was given none.
 
     One that starts again under the same instance takes over what its predecessor had, without a rebalance, and even

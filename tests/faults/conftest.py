@@ -45,7 +45,10 @@ def scenario(
     seed = zlib.crc32(run.encode())
     print(f"seed {seed}")
     test = request.node.originalname.removeprefix("test_")
-    tell = lambda line: record_property("faults", asdict(line))  # noqa: E731
+
+    def tell(line: table.Line) -> None:
+        record_property("faults", asdict(line))
+
     return Scenario(test, run, seed, ground, tmp_path / "sent.jsonl", tell, ground.log_sizes())
 
 

@@ -23,14 +23,14 @@ PAIRS = tuple(itertools.combinations(WORKERS, 2))
 
 
 def test_few_kills(scenario: Scenario) -> None:
-    _survive(scenario, [(name,) for name in WORKERS], events=8_000, rate=5_000)
+    _survive(scenario, [(name,) for name in WORKERS], events=8_000, rate=5_000, deep=False)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_fifty_kills(scenario: Scenario) -> None:
     victims = itertools.islice(itertools.cycle(EACH), 50)
-    _survive(scenario, [(name,) for name in victims], events=20_000, rate=10_000, deep=True)
+    _survive(scenario, [(name,) for name in victims], events=20_000, rate=10_000)
 
 
 @pytest.mark.campaign
@@ -39,7 +39,7 @@ def test_two_killed_at_once(scenario: Scenario) -> None:
     _survive(scenario, list(PAIRS), events=20_000, rate=10_000)
 
 
-def _survive(scenario: Scenario, rounds: list[tuple[str, ...]], events: int, rate: int, deep: bool = False) -> None:
+def _survive(scenario: Scenario, rounds: list[tuple[str, ...]], events: int, rate: int, deep: bool = True) -> None:
     """A part of the load a round; once it has crossed a threshold, and while the rest is still being sent, kill."""
     load = load_of(scenario.ground.settings, scenario.run, scenario.seed, events * len(rounds))
     watched = scenario.watch(THRESHOLDS, most_used(load))
