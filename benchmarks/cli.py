@@ -1,8 +1,8 @@
 """The commands of `python -m benchmarks`: each measures one thing, keeps it, and writes RESULTS.md anew."""
 
 import json
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from benchmarks import guard, latency, machine, queries, rating, report, rerate, runs, stacks, steady, template
-from benchmarks.job import HOUR_US, HOURS, Job
+from benchmarks.job import Job, latest_start
 from benchmarks.preload import preload
 from benchmarks.store import Section
 from benchmarks.systems import TOLLBOOK, System, systems, versions
@@ -48,8 +48,7 @@ def main() -> None:
 
 
 def _job(seed: int, events: int, duplicates: float = 0.0) -> Job:
-    """Six hours that are over, so that no event is of the future."""
-    return Job(seed, events, (int(time.time()) // 3600 - HOURS) * HOUR_US, duplicates)
+    return Job(seed, events, latest_start(datetime.now(UTC)), duplicates)
 
 
 def _chosen(names: tuple[str, ...]) -> list[System]:

@@ -7,7 +7,7 @@ of the engine takes part.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -35,6 +35,14 @@ class Job:
     events: int
     start: int
     duplicates: float = 0.0  # share of records that are a copy of an earlier one
+
+
+def latest_start(now: datetime) -> int:
+    """The start (microseconds) of the latest HOURS that are over and of one month, as the budgets are; `now` in UTC."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    month = hour.replace(day=1, hour=0)
+    over = hour if hour - month >= timedelta(hours=HOURS) else month
+    return int(over.timestamp()) * 1_000_000 - HOURS * HOUR_US
 
 
 @dataclass(slots=True)

@@ -13,6 +13,8 @@ from benchmarks.stacks import WORKERS, Stack, running
 from local.config import REPOSITORY
 from producers.client import Producer
 from schemas.money import usd_text
+from stream_processors.budget_actions import apply_budgets
+from stream_processors.core.budget_forms import build_budgets
 
 BUDGET = "benchmark"
 ALERTS_TOPIC = "bench.alerts"
@@ -51,17 +53,22 @@ def make(folder: Path, job: Job) -> Template:
                 made.once.add(events.filter(pa.array(first)), cost[first])
                 made.as_sent.add(events, cost)
                 made.ids.extend(events.column("event_id").to_pylist())
-        stack.run("budgets", "apply", str(_budget_file(made)))
+        _apply_budget(made, stack)
     return made
 
 
-def _budget_file(made: Template) -> Path:
-    path = made.state_dir / "budgets.toml"
-    path.write_text(
-        f'[[budget]]\nid = "{BUDGET}"\norganization = "{ORGANIZATION}"\nscope = "department:*"\nperiod = "month"\n'
-        f'unit = "cost"\nlimit = "{usd_text(made.limit_pico)}"\nthresholds = {list(THRESHOLDS)}\n'
-    )
-    return path
+def _apply_budget(made: Template, stack: Stack) -> None:
+    budget = {
+        "id": BUDGET,
+        "organization": ORGANIZATION,
+        "scope": "department:*",
+        "period": "month",
+        "unit": "cost",
+        "limit": usd_text(made.limit_pico),
+        "thresholds": list(THRESHOLDS),
+    }
+    in_force = made.job.start  # the month may have ended by now, and budgets say nothing of months before them
+    apply_budgets(stack.settings, build_budgets([budget]), "benchmark", in_force, prune=False, next_window=False)
 
 
 def job_file(made: Template, stack: Stack, state_dir: Path) -> Path:

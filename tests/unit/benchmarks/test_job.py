@@ -1,13 +1,15 @@
 """The benchmark's events, their prices and their sums: what every system is held to."""
 
+from datetime import datetime
 from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from genai_prices import Usage, calc_price
 
 from benchmarks.check import differences, ids, wrong
-from benchmarks.job import HOUR_US, HOURS, Job, Totals, costs, price_list
+from benchmarks.job import HOUR_US, HOURS, Job, Totals, costs, latest_start, price_list
 from benchmarks.load import DEPARTMENTS, SOLD, batches
 
 JOB = Job(seed=7, events=45_000, start=1_760_000_400_000_000 // HOUR_US * HOUR_US, duplicates=0.02)
@@ -92,3 +94,15 @@ def test_alerts_are_the_thresholds_that_a_departments_cost_has_reached() -> None
     totals = Totals()
     totals.department_cost.update({"research": 100, "sales": 74, "legal": 49})
     assert totals.alerts(100) == {("research", t) for t in (50, 75, 90, 100)} | {("sales", 50)}
+
+
+@pytest.mark.parametrize(
+    ("now", "start"),
+    [
+        ("2026-11-30T14:59:59+00:00", "2026-11-30T08:00:00+00:00"),
+        ("2026-12-01T06:00:00+00:00", "2026-12-01T00:00:00+00:00"),
+        ("2026-12-01T05:59:59+00:00", "2026-11-30T18:00:00+00:00"),  # those of the month that is over
+    ],
+)
+def test_the_hours_are_over_and_of_one_month(now: str, start: str) -> None:
+    assert latest_start(datetime.fromisoformat(now)) == int(datetime.fromisoformat(start).timestamp()) * 1_000_000
