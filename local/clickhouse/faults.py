@@ -2,11 +2,13 @@
 
 `POST /fault?mode=M&count=N` by the owner: the next N inserts (default 1) fail in the way of M; `mode=none` ends it.
 `&table=T`: of those inserts that bring rows, only the ones into T. `GET /fault` says how many are still to come.
+`mode=space&count=N`: the disk has room for N more bytes of rows, and is full for what is larger than the room left.
 """
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +29,7 @@ from local.clickhouse.execute import Work
 from local.clickhouse.server import Front
 from local.clickhouse.sql import InsertWithData
 
-_MODES = {"none", "error500", "disk_full", "stall", "cut_after_commit", "cut_between_parts"}
+_MODES = {"none", "error500", "disk_full", "space", "stall", "cut_after_commit", "cut_between_parts"}
 
 
 class FaultyFront(Front):
@@ -77,10 +79,21 @@ class FaultyFront(Front):
         return response
 
     def _next_mode(self, run: Callable[[], Answer]) -> str:
+        if self._mode == "space":
+            size = _bytes_of(run)
+            if size > self._left:
+                return "disk_full"
+            self._left -= size
+            return "none"
         if self._left == 0 or not _is_into(self._table, run):
             return "none"
         self._left -= 1
         return self._mode
+
+
+def _bytes_of(run: Callable[[], Answer]) -> int:
+    """Of the rows that an insert brings."""
+    return Path(str(run.args[1])).stat().st_size if isinstance(run, partial) and len(run.args) > 1 else 0
 
 
 def _is_into(table: str, run: Callable[[], Answer]) -> bool:

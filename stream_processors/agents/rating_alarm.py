@@ -114,11 +114,14 @@ class RatingAlarm:
         await self.say(halt.alert | {"state": "retracted", "detail": f"Rating goes on at {halt.alert['scope']}"})
 
     async def stand_still(self, halt: Halt) -> bool:
-        """Says so, once, and waits. True when somebody has taken the alert back; False when to rate again may help."""
+        """Says so, in an alert once, and waits.
+
+        True when somebody has taken the alert back; False when to rate again may help.
+        """
+        log.critical("%s", halt.alert["detail"])
         while True:
             said = (await asyncio.to_thread(self._newest)).get(halt.alert["alert_id"])
             if said is None:
-                log.critical("%s", halt.alert["detail"])
                 await self.say(halt.alert)
             elif said["state"] == "retracted":
                 log.warning("goes on, the rejects are accepted: %s", halt.alert["scope"])

@@ -1,6 +1,7 @@
 """A stack for the fault suite alone, and its table: scenario, rounds, events, lost, doubled, seconds to recover."""
 
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -12,11 +13,14 @@ import pytest
 from tests.conftest import Environment, RunTollbook, running_stack
 
 from . import table
-from .ground import Ground, Scenario
+from .ground import Ground
+from .replay import assert_replay_changes_nothing
+from .scenario import Scenario
 
 LONGEST = ("test_kills.py", "test_lost_state.py", "test_warehouse_faults.py")
 _lines: list[table.Line] = []
 _failed: set[str] = set()
+_began = time.monotonic()
 
 
 def _ground_scope(fixture_name: str, config: pytest.Config) -> Literal["module", "package"]:
@@ -25,11 +29,19 @@ def _ground_scope(fixture_name: str, config: pytest.Config) -> Literal["module",
 
 
 @pytest.fixture(scope=_ground_scope)
-def ground(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Ground]:
-    """A ledger of its own: what others have used would cross thresholds, too. Its inserts can be made to fail."""
+def ground(
+    new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook, request: pytest.FixtureRequest
+) -> Iterator[Ground]:
+    """A ledger of its own: what others have used would cross thresholds, too. Its inserts can be made to fail.
+
+    In the whole suite its groups begin again when all scenarios of a file are over.
+    """
     environment = new_stack_environment() | {"TOLLBOOK_FAULT": "front"}
     for running in running_stack(environment, run_tollbook):
-        yield Ground(running, run_tollbook)
+        ground = Ground(running, run_tollbook)
+        yield ground
+        if request.config.getoption("--table"):
+            assert_replay_changes_nothing(ground)
 
 
 @pytest.fixture
@@ -83,4 +95,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in table.screen(lines):
         terminalreporter.line(line)
     if config.getoption("--table", default=False):
-        table.write([line for line in lines if line.scenario not in _failed])
+        passed, failed, errors = (len(terminalreporter.getreports(kind)) for kind in ("passed", "failed", "error"))
+        run = table.Run(passed, failed, errors, (time.monotonic() - _began) / 60)
+        table.write([line for line in lines if line.scenario not in _failed], _failed, run)

@@ -1,4 +1,4 @@
-"""The stack under fire: its processes to kill, freeze and follow, its logs, and the table of what was found."""
+"""The stack under fire: its processes to kill, freeze and follow, and its logs."""
 
 import json
 import os
@@ -7,29 +7,23 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from local import child_process
 from schemas.settings import Settings
 from schemas.topics import BLOCKS
-from stream_processors import warehouse
 from stream_processors.lag import committed, ends, lag
 from stream_processors.landed import wait_landed
 from stream_processors.logs import LogReader
 from tests.conftest import Environment, RunTollbook, group_members, settings_of
 
-from .invariants import ROOT, Watched, assert_alerts, assert_amounts, assert_standing, instant, read_accounts, unhandled
-from .load import Record, Sending
-from .sent import Book, Position, read_book
-from .table import Line
+from .invariants import ROOT, unhandled
 
 DEADLINE_S = 120.0
 RECOVERY_S = 60.0  # I5: lag is 0 again within so long after the fault and the load have ended
@@ -38,7 +32,7 @@ MODULES = {
     "windows": ("stream_processors.app", "windows"),
     "sink": ("stream_processors.sink",),
 }
-LOGS = ("rating", "windows", "sink", "clickhouse")
+SERVICES = ("kafka", "registry", "clickhouse", *MODULES, "notifier", "collector", "console")
 
 
 def wait_until(holds: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
@@ -92,29 +86,27 @@ class Ground:
     def wait_restarted(self, name: str, dead: int) -> None:
         wait_until(lambda: self.pid(name) not in (0, dead), f"{name} at work again")
 
-    def wait_all_ready(self) -> None:
-        """Every process is at work again."""
-        for name in ("kafka", "registry", "clickhouse", "rating", "windows", "sink"):
-            wait_until(lambda name=name: self.pid(name) != 0, f"{name} at work")  # type: ignore[misc]
-
     @contextmanager
-    def stopped(self, *names: str) -> Iterator[None]:
-        """Workers frozen until their groups are empty, and killed at the end; the supervisor starts them again."""
-        pids = {name: self.signal(name, signal.SIGSTOP) for name in names}
+    def stopped(self, *names: str) -> Iterator[dict[str, int]]:
+        """Workers frozen until their groups are empty, and killed at the end; the supervisor starts them again.
+
+        Yields the pids that will be dead.
+        """
+        pids: dict[str, int] = {}
         try:
             for name in names:
+                pids[name] = self.signal(name, signal.SIGSTOP)
+            for name in names:
                 wait_until(lambda name=name: self.members(name) == 0, f"empty group of {name}")  # type: ignore[misc]
-            yield
+            yield pids
         finally:
             for pid in pids.values():
                 os.kill(pid, signal.SIGKILL)
-        for name, pid in pids.items():
-            self.wait_restarted(name, pid)
 
     def start_worker(self, name: str) -> "subprocess.Popen[bytes]":
-        """One more of a kind, outside the supervisor; it writes into the same log."""
+        """One more of a kind, outside the supervisor; it writes into the same log, and dies with us."""
         with self._log(name).open("ab") as log:
-            return subprocess.Popen([sys.executable, "-m", *MODULES[name]], env=self._worker_environment, stderr=log)
+            return child_process.start([sys.executable, "-m", *MODULES[name]], self._worker_environment, log)
 
     @property
     def _worker_environment(self) -> dict[str, str]:
@@ -143,17 +135,18 @@ class Ground:
 
     def wait_landed(self, within_s: float = RECOVERY_S) -> None:
         """Everything sent is in ClickHouse, and nothing is under way."""
+        deadline = time.monotonic() + within_s
         assert wait_landed(self.settings, within_s), f"not landed within {within_s} s; lag {lag(self.settings)}"
         try:
-            wait_until(lambda: self.lag() == 0, "lag of 0", within_s)
+            wait_until(lambda: self.lag() == 0, "lag of 0", deadline - time.monotonic())
         except AssertionError as error:
             raise AssertionError(f"{error}: {lag(self.settings)}") from error
 
     # ---- faults inside
 
-    def fail_inserts(self, mode: str, count: int = 1) -> None:
-        """The next inserts into ClickHouse fail; see local/clickhouse/faults.py."""
-        self._fault("POST", f"?mode={mode}&count={count}")
+    def fail_inserts(self, mode: str, count: int = 1, table: str = "") -> None:
+        """The next inserts into ClickHouse (into a table) fail; see local/clickhouse/faults.py."""
+        self._fault("POST", f"?mode={mode}&count={count}&table={table}")
 
     def faults_left(self) -> int:
         """How many inserts are still to fail."""
@@ -169,7 +162,7 @@ class Ground:
     # ---- logs
 
     def log_sizes(self) -> dict[str, int]:
-        return {name: self._log(name).stat().st_size for name in LOGS}
+        return {name: self._log(name).stat().st_size for name in SERVICES}
 
     def unhandled_since(self, sizes: dict[str, int]) -> list[str]:
         found = []
@@ -186,81 +179,3 @@ class Ground:
 
     def _log(self, name: str) -> Path:
         return self.state_dir / "logs" / f"{name}.log"
-
-
-@dataclass(slots=True)
-class Scenario:
-    """One scenario under way: its name for events and budgets, its book, its line in the table."""
-
-    test: str
-    run: str
-    seed: int
-    ground: Ground
-    path: Path
-    tell: Callable[[Line], None]
-    logs: dict[str, int]  # how long each log was at the beginning
-    since: datetime = field(default_factory=instant)
-    rounds: int = 0
-    sent: int = 0
-    recovery_s: float = 0.0
-
-    def send(self, records: list[Record], rate: int = 0) -> Sending:
-        """Begins to send."""
-        first, self.sent = self.sent, self.sent + len(records)
-        return Sending(self.ground.settings, records, self.path, first, rate)
-
-    def watch(self, thresholds: range, limit: int) -> Watched:
-        """Puts a budget of the run in force, and no other."""
-        watched = Watched(self.run, limit, tuple(thresholds))
-        budgets = self.path.with_suffix(".toml")
-        budgets.write_text(watched.toml())
-        self.ground.tollbook("budgets", "apply", str(budgets), "--prune")
-        return watched
-
-    def over(self) -> None:
-        """The fault and the load have ended: everything must have landed within a minute from now."""
-        self.rounds += 1
-        began = time.monotonic()
-        self.ground.wait_landed()
-        self.recovery_s = max(self.recovery_s, time.monotonic() - began)
-
-    def check(
-        self,
-        watched: Watched | None = None,
-        taken: Set[Position] = frozenset(),
-        deep: bool = False,
-        shrinks: bool = False,
-    ) -> Book:
-        """I1 to I5, and the audit (`deep`: from the events on); adds the table's line, also when something is wrong.
-
-        `shrinks`: usage did so at times, and alerts may have been taken back and raised again.
-        """
-        book = read_book(self.path).without(taken)
-        accounts = read_accounts(book, self.ground.settings, self.since)
-        counts = (len(accounts.lost), len(accounts.doubled))
-        self.tell(Line(self.test, self.run, self.rounds, self.sent, *counts, self.recovery_s))
-        assert not any(counts), (accounts.lost[:3], accounts.doubled[:3])
-        assert not accounts.unknown, accounts.unknown[:3]
-        assert not accounts.misjudged, accounts.misjudged[:3]
-        assert_amounts(book, self.run, self.ground.settings)
-        if watched is not None:
-            (assert_standing if shrinks else assert_alerts)(watched, book, self.run, self.ground.settings)
-        self.ground.tollbook("audit", *(["--deep"] if deep else []))
-        found = self.ground.unhandled_since(self.logs)
-        assert not found, "\n\n".join(found)
-        return book
-
-
-def snapshot(settings: Settings) -> dict[str, Any]:
-    """I6: a fingerprint of all that the books hold; asking again after a replay must give the same."""
-    return {
-        table: warehouse.ask(settings, f"SELECT count() AS n, sum(cityHash64({columns})) AS h FROM {table}")
-        for table, columns in {
-            "usage": "event_id, src_epoch, src_partition, src_offset, src_entry, input_tokens, cost_usd",
-            "rejected": "src_epoch, src_partition, src_offset, reason, value",
-            "blocks FINAL": "src_partition, block_offset, first_offset, last_offset, row_count",
-            "windows": "window_kind, window_start, organization, scope_kind, scope, input_tokens, requests, cost_usd",
-            "alerts": "alert_id, state, used",
-            "usage_hourly FINAL": "hour, organization, department, model, feature, status, requests, cost_usd",
-        }.items()
-    }

@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,8 @@ import yaml
 from schemas.arrow import TOKEN_CLASSES
 from schemas.settings import Settings
 from stream_processors import warehouse
-from stream_processors.alert_log import read_alerts
-from stream_processors.core.budgets import alert_id
 
-from .load import HOUR_US
+from .load import EPOCH, HOUR_US, micros_of
 from .sent import USAGE, Book, Sent
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +31,19 @@ SENT = "src_entry = 0 AND adjustment_type NOT IN ('re-rating', 'pricing', 'unpri
 Cell = tuple[str, str, str, int]  # scope kind, organization, scope, start of the window
 Amounts = tuple[int | Decimal, ...]  # by MEASURES
 Cells = Mapping[Cell, Amounts]
+
+
+@cache
+def _month_of(day: int) -> int:
+    return micros_of((EPOCH + timedelta(microseconds=day)).replace(day=1))
+
+
+#: By kind of window: the start of the one that an hour lies in (microseconds UTC).
+STARTS: dict[str, Callable[[int], int]] = {
+    "hour": lambda hour: hour,
+    "day": lambda hour: hour // DAY_US * DAY_US,
+    "month": lambda hour: _month_of(hour // DAY_US * DAY_US),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +110,14 @@ def events_of(book: Book) -> list[Sent]:
     )
 
 
-def cells(events: Iterable[Sent], span_us: int) -> dict[Cell, Amounts]:
-    """What windows of this length must hold, per organization, department, user, project and model. Pure."""
+def cells(events: Iterable[Sent], start_of: Callable[[int], int]) -> dict[Cell, Amounts]:
+    """What windows that begin so must hold, per organization, department, user, project and model. Pure."""
     sums: dict[Cell, list[Any]] = defaultdict(lambda: [0] * len(MEASURES))
     for one in events:
         organization, department, user, model = one.scopes
         amounts = (*one.tokens, one.requests, int(one.cost_usd is None), one.cost_usd or Decimal(0))
         for kind, scope in zip(KINDS, (organization, department, user, one.project, model), strict=True):
-            held = sums[kind, organization, scope, one.hour // span_us * span_us]
+            held = sums[kind, organization, scope, start_of(one.hour)]
             for index, amount in enumerate(amounts):
                 held[index] += amount
     return {cell: tuple(held) for cell, held in sums.items()}
@@ -115,7 +127,8 @@ def assert_amounts(book: Book, run: str, settings: Settings) -> None:
     """I2 and I3: table, rollups, windows and the dashboard's dataset have what was sent, in every scope and window."""
     events = events_of(book)
     mine = f"endsWith(organization, '-{run}')"
-    hours, days = cells(events, HOUR_US), cells(events, DAY_US)
+    wanted_of = {window: cells(events, start_of) for window, start_of in STARTS.items()}
+    hours, days = wanted_of["hour"], wanted_of["day"]
     for table, start, kinds, wanted in (
         ("usage", "toStartOfHour(occurred_at)", KINDS, hours),
         ("usage_hourly", "hour", ("organization", "department", "model"), hours),
@@ -124,7 +137,7 @@ def assert_amounts(book: Book, run: str, settings: Settings) -> None:
         for kind in kinds:
             found = _read_cells(settings, kind, kind, start, f"{table} WHERE {mine}")
             _same({cell: amounts for cell, amounts in wanted.items() if cell[0] == kind}, found, table)
-    for window, wanted in (("hour", hours), ("day", days)):
+    for window, wanted in wanted_of.items():
         for kind in KINDS:
             where = f"window_kind = '{window}' AND scope_kind = '{kind}' AND {mine}"
             found = _read_cells(settings, kind, "scope", "window_start", f"windows WHERE {where}")
@@ -178,85 +191,9 @@ def _dataset(settings: Settings, where: str) -> tuple[int, int, int, Decimal]:
     return int(requests), int(given), int(made), Decimal(cost)
 
 
-# ---- alerts
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A budget over the tokens that each organization uses a day."""
-
-    id: str
-    limit: int
-    thresholds: tuple[int, ...]
-
-    def toml(self) -> str:
-        return (
-            f'[[budget]]\nid = "{self.id}"\nscope = "organization:*"\nperiod = "day"\nunit = "tokens"\n'
-            f"limit = {self.limit}\nthresholds = {list(self.thresholds)}\n"
-        )
-
-
-def expected_alerts(watched: Watched, book: Book, revision: int = 0) -> set[str]:
-    """The ids of the alerts that must stand: each threshold that an organization of the book reached in a day."""
-    used: Counter[tuple[str, int]] = Counter()
-    for one in events_of(book):
-        used[one.scopes[0], one.hour // DAY_US * DAY_US] += one.tokens[0] + one.tokens[1]
-    return {
-        alert_id(watched.id, organization, "organization", organization, "day", day, threshold, revision)
-        for (organization, day), tokens in used.items()
-        for threshold in watched.thresholds
-        if tokens * 100 >= watched.limit * threshold
-    }
-
-
-def assert_alerts(watched: Watched, book: Book, run: str, settings: Settings) -> None:
-    """I4: each expected alert once in the topic and once in ClickHouse, and no other."""
-    expected = expected_alerts(watched, book)
-    of_run = (
-        alert["alert_id"]
-        for alert in read_alerts(settings, follow=False)
-        if alert["budget_id"] == watched.id and alert["organization"].endswith(f"-{run}")
-    )
-    in_topic = Counter(of_run)
-    rows = warehouse.ask(
-        settings,
-        "SELECT alert_id FROM alerts WHERE budget_id = {budget:String} AND endsWith(organization, {run:String})",
-        {"budget": watched.id, "run": f"-{run}"},
-    )
-    assert in_topic.keys() == expected
-    assert in_topic == Counter(row["alert_id"] for row in rows)
-    assert set(in_topic.values()) <= {1}
-
-
-def assert_standing(watched: Watched, book: Book, run: str, settings: Settings) -> None:
-    """I4 where usage also shrinks: each alert said once and once taken back at most, and what stands is what must."""
-    alerts = [
-        alert
-        for alert in read_alerts(settings, follow=False)
-        if alert["budget_id"] == watched.id and alert["organization"].endswith(f"-{run}")
-    ]
-    said = Counter((alert["alert_id"], alert["state"]) for alert in alerts)
-    rows = warehouse.ask(
-        settings,
-        "SELECT alert_id, state, count() AS times FROM alert_entries FINAL "
-        "WHERE budget_id = {budget:String} AND endsWith(organization, {run:String}) GROUP BY ALL",
-        {"budget": watched.id, "run": f"-{run}"},
-    )
-    assert said == {(row["alert_id"], row["state"]): row["times"] for row in rows}
-    assert set(said.values()) <= {1}
-    newest = {
-        (alert["organization"], alert["window_start"], alert["threshold"]): alert["alert_id"]
-        for alert in sorted(alerts, key=lambda alert: alert["revision"])
-    }
-    standing = {one for one in newest.values() if (one, "retracted") not in said}
-    last = {alert["alert_id"]: alert["revision"] for alert in alerts}
-    assert len(standing) == len(expected_alerts(watched, book))
-    assert standing <= {one for revision in set(last.values()) for one in expected_alerts(watched, book, revision)}
-
-
 # ---- logs
 
-UNHANDLED = re.compile(r"Traceback \(most recent call last\)|never retrieved|Unhandled|panicked at")
+UNHANDLED = re.compile(r"Traceback \(most recent call last\)|never retrieved|Unhandled|panicked at|Exception in thread")
 
 
 def unhandled(text: str) -> list[str]:

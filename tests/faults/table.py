@@ -1,9 +1,10 @@
 """The table of the fault suite: on the screen, whole in RESULTS.md, short in the README."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine
 from benchmarks.page import between, table
@@ -16,12 +17,15 @@ COLUMNS = ("scenario", "rounds", "events", "lost", "doubled", "seconds to recove
 INTRODUCTION = """\
 # Under fire
 
-Written by `make faults`, of scenarios that passed, each with the commit at which it last ran. Each event is entered in
-a book outside the ledger before it is sent, and again when the broker acknowledges it; after each scenario the book is
-compared with the ledger, to the pico-dollar, and every alert with the thresholds that the book crosses. `lost`:
-acknowledged and neither counted nor rejected; `doubled`: counted more than once; seconds to recover: from the end of
-fault and load until nothing is under way, beside another stack under fire on the same processors. A scenario is seeded
-by its name.
+Written by `make faults`, of scenarios that passed when they ran last, each with its commit. Each event is entered in a
+book outside the ledger before it is sent, and again when the broker acknowledges it. After each scenario the book is
+compared with the ledger, to the pico-dollar, in every scope and window; so are the alerts with the thresholds that the
+book crosses, and nothing else may have been said. When all scenarios of a file are over, all groups begin again at the
+first record, and nothing may change.
+
+Rounds: how often load and fault ended, and all had to land. Lost: acknowledged and neither counted nor rejected.
+Doubled: counted more than once. Seconds to recover: the longest of the rounds, from the end of load and fault, the
+restart of what was killed included, until nothing is under way; beside another stack under fire on the same processors.
 """
 
 
@@ -31,6 +35,7 @@ class Line:
 
     test: str
     scenario: str
+    seed: int
     rounds: int
     events: int
     lost: int
@@ -38,20 +43,46 @@ class Line:
     recovery_s: float
 
 
-def write(passed: Sequence[Line]) -> None:
-    """Keeps what passed beside what passed before; RESULTS.md has all of it, the README a line for each test."""
-    kept = json.loads(RESULTS_JSON.read_text()) if RESULTS_JSON.exists() else {}
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run of the suite ended; `errors` came before or behind a scenario."""
+
+    passed: int
+    failed: int
+    errors: int
+    minutes: float
+
+
+def write(passed: Sequence[Line], failed: Collection[str], run: Run) -> None:
+    """Keeps what passed beside what passed before, but what has failed; RESULTS.md has it, the README a line a test."""
+    kept = json.loads(RESULTS_JSON.read_text()) if RESULTS_JSON.exists() else {"scenarios": {}}
     head = machine.described()
-    where = f"{head['cpu']}, {head['cores']} processors, {head['memory_gb']} GB, Python {head['python']}"
-    kept |= {line.scenario: {"commit": head["commit"], "where": where, "line": asdict(line)} for line in passed}
-    RESULTS_JSON.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    rows = sorted(
-        ((Line(**one["line"]), one["commit"]) for one in kept.values()), key=lambda row: (row[0].test, row[0].scenario)
+    packages = ", ".join(f"{name} {version}" for name, version in head["packages"].items())
+    where = (
+        f"{head['cpu']}, {head['cores']} processors, {head['memory_gb']} GB, {head['system']}, "
+        f"Python {head['python']}, Kafka {head['kafka']}, {packages}"
     )
-    whole = table((*COLUMNS, "commit"), ([*_row(line.scenario, [line]), commit] for line, commit in rows))
-    places = "; ".join(sorted({one["where"] for one in kept.values()}))
-    RESULTS_MD.write_text(f"{INTRODUCTION}\n{places}.\n\n{whole}")
+    scenarios = {name: one for name, one in kept["scenarios"].items() if name not in failed}
+    scenarios |= {line.scenario: {"commit": head["commit"], "where": where, "line": asdict(line)} for line in passed}
+    ended = {"at": head["at"], "commit": head["commit"], **asdict(run)}
+    RESULTS_JSON.write_text(json.dumps({"run": ended, "scenarios": scenarios}, indent=1, sort_keys=True) + "\n")
+    rows = sorted(
+        ((Line(**one["line"]), one["commit"]) for one in scenarios.values()),
+        key=lambda row: (row[0].test, row[0].scenario),
+    )
+    whole = table(
+        (*COLUMNS, "seed", "commit"), ([*_row(line.scenario, [line]), line.seed, commit] for line, commit in rows)
+    )
+    places = "; ".join(sorted({one["where"] for one in scenarios.values()}))
+    RESULTS_MD.write_text(f"{INTRODUCTION}\n{_said(ended)}\n\n{places}.\n\n{whole}")
     README.write_text(between(README.read_text(), BEGIN, short(line for line, _ in rows)))
+
+
+def _said(run: Mapping[str, Any]) -> str:
+    return (
+        f"The last run ({run['at']}, commit {run['commit']}) took {run['minutes']:.0f} minutes: "
+        f"{run['passed']} passed, {run['failed']} failed, {run['errors']} errors."
+    )
 
 
 def short(lines: Iterable[Line]) -> str:

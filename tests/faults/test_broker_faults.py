@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from .ground import Scenario, wait_until
-from .load import load_of
-from .test_kills import THRESHOLDS, most_used
+from .ground import wait_until
+from .scenario import Scenario
 
 
 def test_the_broker_is_killed_under_load(scenario: Scenario) -> None:
@@ -25,7 +24,7 @@ def test_the_broker_is_killed_again_and_again(scenario: Scenario) -> None:
 @pytest.mark.timeout(600)
 def test_the_broker_does_not_answer_for_a_minute(scenario: Scenario) -> None:
     ground = scenario.ground
-    sending = scenario.send(load_of(ground.settings, scenario.run, scenario.seed, 60_000), rate=2_000)
+    sending = scenario.send(scenario.load(60_000), rate=2_000)
     wait_until(lambda: ground.lag() > 0, "events under way")
     pid = ground.signal("kafka", signal.SIGSTOP)
     try:
@@ -39,13 +38,11 @@ def test_the_broker_does_not_answer_for_a_minute(scenario: Scenario) -> None:
 
 def _killed(scenario: Scenario, rounds: int, events: int) -> None:
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, rounds * events)
-    watched = scenario.watch(THRESHOLDS, most_used(load))
+    load = scenario.load(rounds * events)
     for number in range(rounds):
         sending = scenario.send(load[number * events : (number + 1) * events], rate=5_000)
         wait_until(lambda: ground.lag() > 0, "events under way")
-        ground.wait_restarted("kafka", ground.kill("kafka"))
+        dead = ground.kill("kafka")
         sending.finish()
-        ground.wait_all_ready()
-        scenario.over()
-    scenario.check(watched)
+        scenario.over([("kafka", dead)])
+    scenario.check()

@@ -10,10 +10,10 @@ from stream_processors.core.price_history import changes_between, histories_afte
 from stream_processors.reference_prices import Overrides, overrides_of
 from stream_processors.versioned_log import to_bytes
 
-from .ground import Scenario, wait_until
+from .ground import wait_until
 from .load import EPOCH, Record, events_of, last_hour, schema_id_of
 from .mixed import mixed
-from .test_kills import THRESHOLDS, most_used
+from .scenario import Scenario
 
 WORKERS = ("rating", "windows")
 EVENTS = 6_000
@@ -30,7 +30,7 @@ def test_corrections_of_all_kinds_and_kills(scenario: Scenario) -> None:
     prices = scenario.path.with_name("prices.toml")
     prices.write_text("".join(map(_half_price, names)))
     first, second = mixed(events, schema_id_of(ground.settings), scenario.seed, _overrides(prices.read_text()))
-    watched = scenario.watch(THRESHOLDS, most_used([*first, *second]))
+    scenario.watch([*first, *second])
     _send_and_kill(scenario, first)
 
     where = [word for name in names for word in ("--where", f"organization={name}")]
@@ -44,7 +44,7 @@ def test_corrections_of_all_kinds_and_kills(scenario: Scenario) -> None:
     scenario.over()
     ground.tollbook(*rerate)  # what came after its last look
     scenario.over()
-    scenario.check(watched, deep=True, shrinks=True)
+    scenario.check(deep=True, shrinks=True)
 
 
 def _send_and_kill(scenario: Scenario, part: list[Record]) -> None:

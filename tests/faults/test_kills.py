@@ -12,14 +12,13 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas.codec import avro_schema, decode
 from schemas.topics import ALERTS
 
-from .ground import Scenario, wait_until
-from .load import Record, load_of
+from .ground import SERVICES, wait_until
+from .load import Record
+from .scenario import Scenario
 
-THRESHOLDS = range(1, 101)  # so many that each round of fifty crosses one
 LONGEST_DELAY_S = 0.3
 WORKERS = ("rating", "windows", "sink", "clickhouse")
-EACH = (*WORKERS, "registry")
-PAIRS = tuple(itertools.combinations(WORKERS, 2))
+PAIRS = tuple(itertools.combinations(("kafka", *WORKERS), 2))
 
 
 def test_few_kills(scenario: Scenario) -> None:
@@ -29,7 +28,7 @@ def test_few_kills(scenario: Scenario) -> None:
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_fifty_kills(scenario: Scenario) -> None:
-    victims = itertools.islice(itertools.cycle(EACH), 50)
+    victims = itertools.islice(itertools.cycle(SERVICES), 50)
     _survive(scenario, [(name,) for name in victims], events=20_000, rate=10_000)
 
 
@@ -41,14 +40,13 @@ def test_two_killed_at_once(scenario: Scenario) -> None:
 
 def _survive(scenario: Scenario, rounds: list[tuple[str, ...]], events: int, rate: int, deep: bool = True) -> None:
     """A part of the load a round; once it has crossed a threshold, and while the rest is still being sent, kill."""
-    load = load_of(scenario.ground.settings, scenario.run, scenario.seed, events * len(rounds))
-    watched = scenario.watch(THRESHOLDS, most_used(load))
+    load = scenario.load(events * len(rounds))
     chance = random.Random(scenario.seed)
     with alerts_of(scenario) as news:
         for number, victims in enumerate(rounds):
             part = load[number * events : (number + 1) * events]
             _round(scenario, news, part, rate, victims, chance.uniform(0.0, LONGEST_DELAY_S))
-    scenario.check(watched, deep=deep)
+    scenario.check(deep=deep)
 
 
 def _round(
@@ -66,17 +64,7 @@ def _round(
     time.sleep(delay_s)  # somewhere within a turn, not right behind an alert
     dead = [(name, ground.kill(name)) for name in victims]
     sending.finish()
-    for name, pid in dead:
-        ground.wait_restarted(name, pid)
-    scenario.over()
-
-
-def most_used(load: list[Record]) -> int:
-    """Tokens of the organization that uses most: each part of the load then crosses thresholds."""
-    used: dict[str, int] = {}
-    for record in load:
-        used[record.scopes[0]] = used.get(record.scopes[0], 0) + record.tokens[0] + record.tokens[1]
-    return max(used.values())
+    scenario.over(dead)
 
 
 @contextmanager

@@ -12,12 +12,13 @@ from stream_processors import warehouse
 from stream_processors.alert_log import read_alerts
 from stream_processors.overdue import report_overdue
 
-from .ground import Ground, Scenario, snapshot, wait_until
-from .kafka_state import beginnings, commit, commits, delete_group, join_for_nothing, make_anew, retention, take_unrated
+from .ground import MODULES, Ground, wait_until
+from .kafka_state import commit, commits, delete_group, join_for_nothing, make_anew, retention, take_unrated
 from .load import load_of
-from .test_kills import THRESHOLDS, most_used
+from .replay import begin_again, snapshot
+from .scenario import Scenario
 
-WORKERS = ("rating", "windows", "sink")
+OVERTAKEN, OVERDUE = "before they were rated", "has not read"  # what alerts say
 
 
 def _faust_state(ground: Ground) -> None:
@@ -29,7 +30,7 @@ def _changelog(ground: Ground) -> None:
 
 
 def _offsets(ground: Ground) -> None:
-    for name in WORKERS:
+    for name in MODULES:
         delete_group(ground, name)
 
 
@@ -43,48 +44,41 @@ def _everything(ground: Ground) -> None:
         lose(ground)
 
 
-def _from_the_beginning(ground: Ground) -> None:
-    """I6: every group begins again at the first record kept."""
-    for name in WORKERS:
-        commit(ground, name, beginnings(ground, commits(ground, name)))
-
-
 LOSSES: dict[str, Callable[[Ground], None]] = {
     "faust state": _faust_state,
     "changelog": _changelog,
     "group offsets": _offsets,
     "commit metadata": _metadata,
     "all together": _everything,
-    "offsets at the beginning": _from_the_beginning,
+    "offsets at the beginning": begin_again,
 }
 
 
 def test_groups_that_begin_again_change_nothing(scenario: Scenario) -> None:
-    _lose(scenario, _from_the_beginning, events=5_000)
+    _lose(scenario, begin_again, events=5_000)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_lost(scenario: Scenario, loss: str) -> None:
+def test_state_is_lost(scenario: Scenario, loss: str) -> None:
     _lose(scenario, LOSSES[loss], events=30_000)
 
 
 def _lose(scenario: Scenario, lose: Callable[[Ground], None], events: int) -> None:
     """Half of the load, the loss: nothing may change; then the other half over what was rebuilt."""
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, events)
-    watched = scenario.watch(THRESHOLDS, most_used(load))
+    load = scenario.load(events)
     scenario.send(load[: events // 2]).finish()
     scenario.over()
     before = snapshot(ground.settings)
-    with ground.stopped(*WORKERS):
+    with ground.stopped(*MODULES) as killed:
         lose(ground)
-    scenario.over()
+    scenario.over(killed.items())
     assert snapshot(ground.settings) == before
     scenario.send(load[events // 2 :]).finish()
     scenario.over()
-    scenario.check(watched)
+    scenario.check()
 
 
 @pytest.mark.campaign
@@ -93,8 +87,7 @@ def test_usage_events_is_deleted_and_made_again(scenario: Scenario) -> None:
     """A new epoch, under a rating that runs: offsets that are taken already are no overlap, and events known from
     before are duplicates."""
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, 10_000)
-    watched = scenario.watch(THRESHOLDS, most_used(load))
+    load = scenario.load(10_000)
     scenario.send(load[:6_000]).finish()
     scenario.over()
     dead = ground.pid("rating")
@@ -102,7 +95,7 @@ def test_usage_events_is_deleted_and_made_again(scenario: Scenario) -> None:
     ground.wait_restarted("rating", dead)
     scenario.send(load[4_000:]).finish()
     scenario.over()
-    scenario.check(watched)  # not deep: the events of the old epoch are gone
+    scenario.check()  # not deep: the events of the old epoch are gone
 
 
 @pytest.mark.campaign
@@ -110,12 +103,11 @@ def test_usage_events_is_deleted_and_made_again(scenario: Scenario) -> None:
 def test_a_worker_takes_over_from_one_that_had_no_partitions(scenario: Scenario) -> None:
     """As one has none that starts again when its topic was away for a moment; the group has no other member."""
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, 2_000)
-    with ground.stopped("rating"):
+    load = scenario.load(2_000)
+    with ground.stopped("rating") as killed:
         asyncio.run(join_for_nothing(ground, "rating"))
-    assert ground.members("rating") == 1
     scenario.send(load).finish()
-    scenario.over()
+    scenario.over(killed.items())
     scenario.check()
 
 
@@ -124,39 +116,39 @@ def test_a_worker_takes_over_from_one_that_had_no_partitions(scenario: Scenario)
 def test_retention_overtakes_rating(scenario: Scenario) -> None:
     """A third of what waits is taken before it is rated: a gap of exactly that, an alert for each, and no silence."""
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, 6_000)
+    load = scenario.load(6_000)
     scenario.send(load[:3_000]).finish()
     scenario.over()
-    with ground.stopped("rating"):
+    with ground.stopped("rating") as killed:
         scenario.send(load[3_000:]).finish()
         taken = take_unrated(ground, 1 / 3)
-    scenario.over()
-    scenario.check(taken=taken)
+    scenario.over(killed.items())
+    scenario.check(taken, provoked=OVERTAKEN)
     gaps = warehouse.ask(
         ground.settings,
         "SELECT src_partition, sum(gap_count) AS n FROM blocks FINAL GROUP BY src_partition HAVING n > 0",
     )
     lost = Counter(partition for partition, _ in taken)
     assert {row["src_partition"]: row["n"] for row in gaps} == lost
-    assert {f"{EVENTS}[{partition}]" for partition in lost} == _said(ground, "before they were rated")
+    assert {f"{EVENTS}[{partition}]" for partition in lost} == _said(ground, OVERTAKEN)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_a_reader_at_half_of_its_retention_is_told(scenario: Scenario) -> None:
     ground = scenario.ground
-    scenario.send(load_of(ground.settings, scenario.run, scenario.seed, 1_000)).finish()
+    scenario.send(scenario.load(1_000)).finish()
     scenario.over()
-    with retention(ground, WINDOWS, 60_000), ground.stopped("sink"):
+    with retention(ground, WINDOWS, 60_000), ground.stopped("sink") as killed:
         scenario.send(load_of(ground.settings, scenario.run, scenario.seed + 1, 1_000)).finish()
 
         def told() -> bool:
             report_overdue(ground.settings)  # as rating and the sink do once a minute
-            return bool(_said(ground, f"sink has not read {WINDOWS}["))
+            return bool(_said(ground, f"sink {OVERDUE} {WINDOWS}["))
 
         wait_until(told, "alert about the sink")
-    scenario.over()
-    scenario.check()
+    scenario.over(killed.items())
+    scenario.check(provoked=OVERDUE)
 
 
 def _said(ground: Ground, words: str) -> set[str]:

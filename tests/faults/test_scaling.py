@@ -1,15 +1,13 @@
 """Workers come and go under load."""
 
-import itertools
 from subprocess import Popen
 
 import pytest
 
-from .ground import Scenario, wait_until
-from .load import load_of
-from .test_kills import THRESHOLDS, most_used
+from .ground import MODULES, wait_until
+from .scenario import Scenario
 
-KINDS = ("rating", "windows", "sink")
+STEPS = [(kind, size) for kind in MODULES for size in (2, 3, 1)]
 
 
 @pytest.mark.campaign
@@ -17,29 +15,24 @@ KINDS = ("rating", "windows", "sink")
 def test_one_worker_three_and_one_again(scenario: Scenario) -> None:
     """Each kind grows to three and shrinks to one, a step whenever the group has settled on the one before."""
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, 240_000)
-    watched = scenario.watch(THRESHOLDS, most_used(load))
-    sending = scenario.send(load, rate=3_000)
-    helpers: list[tuple[str, Popen[bytes]]] = []
+    sending = scenario.send(scenario.load(450_000), rate=3_000)
+    helpers: list[Popen[bytes]] = []
     try:
-        for kind in itertools.cycle(KINDS):
-            if sending.done:
-                break
-            mine = [(name, helper) for name, helper in helpers if name == kind]
-            if len(mine) < 2:
-                helpers.append((kind, ground.start_worker(kind)))
+        for kind, size in STEPS:
+            if size == 1:
+                for helper in helpers:
+                    helper.terminate()
+                    assert helper.wait(30) == 0, f"{kind} did not end in order"
+                helpers.clear()
             else:
-                for one in mine:
-                    one[1].terminate()
-                    assert one[1].wait(30) == 0, f"{kind} did not end in order"
-                    helpers.remove(one)
-            members = 1 + sum(1 for name, _ in helpers if name == kind)
-            wait_until(lambda kind=kind, members=members: ground.members(kind) == members, f"{members} {kind}")  # type: ignore[misc]
+                helpers.append(ground.start_worker(kind))
+            wait_until(lambda kind=kind, size=size: ground.members(kind) == size, f"{size} {kind}")  # type: ignore[misc]
+            assert not sending.done, "the load ended before the steps"
             scenario.rounds += 1
         sending.finish()
     finally:
-        for _, helper in helpers:
+        for helper in helpers:
             helper.kill()
             helper.wait()
     scenario.over()
-    scenario.check(watched)
+    scenario.check()

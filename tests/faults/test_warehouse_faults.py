@@ -8,10 +8,12 @@ import pytest
 
 from schemas.settings import Settings
 
-from .ground import Scenario, wait_until
-from .load import HOUR_US, Record, events_of, last_hour, load_of, records_of, schema_id_of
+from .ground import wait_until
+from .load import HOUR_US, Record, events_of, last_hour, records_of, schema_id_of
+from .scenario import Scenario
 
-MODES = ("error500", "disk_full", "cut_after_commit", "cut_between_parts")
+MODES = ("error500", "cut_after_commit", "cut_between_parts", "space")
+SPACE_BYTES = 200_000
 MONTH_US = 31 * 24 * HOUR_US
 
 
@@ -29,8 +31,7 @@ def test_inserts_fail_again_and_again(scenario: Scenario) -> None:
 @pytest.mark.timeout(600)
 def test_clickhouse_away_for_two_minutes(scenario: Scenario) -> None:
     ground = scenario.ground
-    load = load_of(ground.settings, scenario.run, scenario.seed, 120_000)
-    sending = scenario.send(load, rate=1_000)
+    sending = scenario.send(scenario.load(120_000), rate=1_000)
     wait_until(lambda: ground.lag() > 0, "events under way")
     pid = ground.signal("clickhouse", signal.SIGSTOP)
     try:
@@ -46,14 +47,33 @@ def test_clickhouse_away_for_two_minutes(scenario: Scenario) -> None:
 
 def _fail(scenario: Scenario, modes: tuple[str, ...], events: int, times: int) -> None:
     """A part of the load a mode, in which the next inserts fail; an insert has rows of two months, so two parts."""
-    ground = scenario.ground
-    load = _of_two_months(ground.settings, scenario.run, scenario.seed, events * len(modes))
+    load = _of_two_months(scenario.ground.settings, scenario.run, scenario.seed, events * len(modes))
+    scenario.watch(load)
     for number, mode in enumerate(modes):
-        ground.fail_inserts(mode, times)
-        scenario.send(load[number * events : (number + 1) * events], rate=events).finish()
-        wait_until(lambda mode=mode: ground.faults_left() == 0, f"inserts that fail by {mode}")  # type: ignore[misc]
+        part = load[number * events : (number + 1) * events]
+        fail = _no_space if mode == "space" else _next_fail
+        fail(scenario, mode, times, part)
         scenario.over()
     scenario.check()
+
+
+def _next_fail(scenario: Scenario, mode: str, times: int, part: list[Record]) -> None:
+    """A cut between parts needs rows of two months, which only those of usage have; one insert has two of its cuts."""
+    ground, cut = scenario.ground, mode == "cut_between_parts"
+    ground.fail_inserts(mode, 2 if cut else times, "usage" if cut else "")
+    scenario.send(part, rate=len(part)).finish()
+    wait_until(lambda: ground.faults_left() == 0, f"inserts that fail by {mode}")
+
+
+def _no_space(scenario: Scenario, mode: str, times: int, part: list[Record]) -> None:
+    """The disk takes some more, then nothing, until there is space again."""
+    ground = scenario.ground
+    sizes = ground.log_sizes()
+    ground.fail_inserts(mode, SPACE_BYTES)
+    scenario.send(part, rate=len(part)).finish()
+    wait_until(lambda: "not enough space" in ground.log_since("sink", sizes), "disk that is full")
+    assert ground.lag() > 0
+    ground.fail_inserts("none")
 
 
 def _of_two_months(settings: Settings, run: str, seed: int, count: int) -> list[Record]:

@@ -341,6 +341,10 @@ def test_faults_on_request(front: Front, client: Client, database: str) -> None:
     assert insert() == 200
     front.fault("error500", table="t")
     assert [insert(), insert()] == [500, 200]
+    front.fault("space", count=5)
+    assert [insert(), insert(), insert()] == [200, 200, 500]
+    front.fault("none")
+    assert insert() == 200
     front.fault("stall")
     with ThreadPoolExecutor(1) as pool:
         stalled = pool.submit(insert)
