@@ -42,7 +42,7 @@ docs: install ## Write docs/cli.md anew from the commands' own help
 faults: install ## The whole fault suite: kills, outages and losses under load; writes tests/faults/RESULTS.md
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder tests/faults --table $(ARGS)
 
-bench: install ## Measure this system and its peers; writes benchmarks/RESULTS.md (about an hour; continues where it stopped)
+bench: install ## Measure this system and its peers; writes benchmarks/RESULTS.md (about two hours; continues where it stopped)
 	$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 clean: ## Remove what make and the tools made here (not the ledger's state in .tollbook)

@@ -1,8 +1,9 @@
 """The harness' arithmetic: medians, spreads, percentiles and rates. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 
 def rate(events: int, seconds: float) -> float:
@@ -33,3 +34,12 @@ def growth(samples: Sequence[float]) -> float:
         raise ValueError(f"samples: {len(samples)}; growth needs at least 10")
     before, after = median(samples[tenth : 2 * tenth]), median(samples[-tenth:])
     return after / before - 1
+
+
+#: Of a run: how many sums and alerts are not what they must be.
+WRONGS = ("row_sums_wrong", "windows_wrong", "alerts_wrong", "alerts_repeated")
+
+
+def is_exact(run: Mapping[str, Any]) -> bool:
+    """Whether all that a run counted and said is right."""
+    return not any(run[name] for name in WRONGS)

@@ -20,9 +20,20 @@ def use(pids: Mapping[str, int]) -> dict[str, Use]:
     return {name: _family(pid) for name, pid in pids.items()}
 
 
-def resident_bytes(pid: int) -> int:
+def resident_mb(pid: int) -> int:
     """What one process holds now."""
-    return int(psutil.Process(pid).memory_info().rss)
+    return mb(psutil.Process(pid).memory_info().rss)
+
+
+def mb(size_bytes: int) -> int:
+    """Millions of bytes, rounded up: what is held against a limit is never less than it was."""
+    return -(-size_bytes // 1_000_000)
+
+
+def own_cpu_s(pid: int) -> float:
+    """CPU seconds of one process, without those that it started."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def cpu_per_million(before: Mapping[str, Use], after: Mapping[str, Use], events: int) -> dict[str, float]:

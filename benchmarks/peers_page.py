@@ -4,19 +4,19 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-from benchmarks.figures import spread
+from benchmarks.figures import WRONGS, is_exact, spread
 from benchmarks.page import Results, median_of, section, table
 from benchmarks.systems import TOLLBOOK
 
 REFERENCE = "reference"  # the peer that is the floor
-WRONGS = ("row_sums_wrong", "windows_wrong", "alerts_wrong", "alerts_repeated")
 PEERS = """\
 The same job for every system: decode Avro in Confluent framing, price each token class at event time, hourly windows
 per department and user, an alert for each threshold of a department's monthly budget, every column of the event landed
 in ClickHouse. Six hours of event time; 20 departments, 2 000 users, 100 projects, 12 models, 5 features. Broker and
 ClickHouse share the processors with the system; one system at a time, in turn, each on a fresh copy of the topic.
-A slow system gets fewer events of the same kind. Events/s: from the first row visible to the last row and window
-(Tollbook: from its first priced block, so that no stage has a head start). Beyond the job, Tollbook also keeps day and
+A slow system gets fewer events of the same kind. A system (of Tollbook rating, its first stage) starts when all else
+is ready. Events/s: from the first row visible to the last row and window (Tollbook: from its first priced block, so
+that no stage has a head start). Beyond the job, Tollbook also keeps day and
 month windows per organization, project and model, two rollups, limits, and drops duplicates.
 """
 STAGES = """
@@ -70,15 +70,11 @@ def _speed_row(runs: Results, measured: Results, ours: float) -> list[object]:
         f"{ours / median(rates):.2f}x" if ours else "",
         f"{len(measured)} of {len(runs)}",
         measured[0]["events"],
-        "exact" if all(map(_is_exact, measured)) else f"**wrong**: {_wrongs(measured)}",
+        "exact" if all(map(is_exact, measured)) else f"**wrong**: {_wrongs(measured)}",
         round(median(sum(run["cpu_us_per_event"].values()) for run in measured), 1),
         round(median(sum(run["peak_mb"].values()) for run in measured)),
         median_of(measured, "bytes_per_event"),
     ]
-
-
-def _is_exact(run: dict[str, Any]) -> bool:
-    return not any(run[name] for name in WRONGS)
 
 
 def _wrongs(runs: Results) -> str:

@@ -1,7 +1,8 @@
 """How fast the dashboard's own questions are answered on many rows.
 
 The questions are put together from `superset/assets` (dataset, metrics, grouping, time filter of each chart), so that
-a changed chart is a changed measurement. Rows are made in SQL: 400 days, 20 departments, 2 000 users, 12 models.
+a changed chart is a changed measurement. Rows are made in SQL: 400 days, 20 departments, 2 000 users, 12 models;
+200 000 alerts, and a limit of every department, user and project.
 """
 
 import time
@@ -27,8 +28,14 @@ RANGES = {
 
 
 def fill(client: Client, there: int, rows: int) -> float:
-    """Inserts into `usage` (and by its views into the rollups) what is missing of so many rows; the seconds it took."""
+    """Inserts into `usage` (and by its views into the rollups) what is missing of so many rows; the seconds it took.
+
+    The first time also alerts and limits.
+    """
     began = time.monotonic()
+    if not there:
+        client.command(ALERTS.format(days=DAYS))
+        client.command(LIMITS)
     for first in range(there, rows, CHUNKROWS):
         client.command(ROWS.format(first=first, count=min(CHUNKROWS, rows - first), days=DAYS))
     return time.monotonic() - began
@@ -64,9 +71,53 @@ SELECT
     at,
     number,
     'benchmark',
-    number % 4,
+    person % 4, -- all of a user are in one partition
     intDiv(number, 10000)
 FROM numbers({first}, {count})
+"""
+ALERTS = """
+INSERT INTO alert_entries
+    (alert_id, type, state, budget_id, organization, scope_kind, scope, window_kind, window_start, window_end,
+    threshold, used, limit, unit, severity, detail, raised_at)
+SELECT
+    hex(sipHash128(number)),
+    'threshold',
+    'raised',
+    'benchmark',
+    'acme',
+    'user',
+    concat('user-', toString(number % 2000)),
+    'month',
+    toStartOfMonth(at),
+    toStartOfMonth(at) + INTERVAL 1 MONTH,
+    [50, 75, 90, 100][number % 4 + 1],
+    '75.5',
+    '100',
+    'cost',
+    'warning',
+    concat('user user-', toString(number % 2000), ' of acme reached a threshold of $100 for the month'),
+    now64(6) - toIntervalSecond(cityHash64(number) % ({days} * 86400)) AS at
+FROM numbers(200000)
+"""
+LIMITS = """
+INSERT INTO limit_entries
+    (budget_id, organization, scope_kind, scope, window_kind, window_start, window_end, unit, used, limit, remaining,
+    decision, as_of)
+SELECT
+    'benchmark',
+    'acme',
+    multiIf(number < 20, 'department', number < 120, 'project', 'user') AS kind,
+    concat(kind, '-', toString(multiIf(number < 20, number, number < 120, number - 20, number - 120))),
+    'month',
+    toStartOfMonth(now()),
+    toStartOfMonth(now()) + INTERVAL 1 MONTH,
+    'cost',
+    '75.5',
+    '100',
+    '24.5',
+    'allow',
+    now64(6)
+FROM numbers(2120)
 """
 
 

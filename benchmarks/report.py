@@ -1,4 +1,4 @@
-"""Renders `benchmarks/RESULTS.md` from `results.json`, whole, by program: no figure in it is written by hand."""
+"""Renders `benchmarks/RESULTS.md` and `limits.md`: no figure of a table is written by hand."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +15,8 @@ README = REPOSITORY / "README.md"
 INTRODUCTION = """\
 # Results
 
-Written by `make bench` from `results.json`; no figure of a table is typed by hand. Each section says on what, with what
+Written by `make bench`: every table from `results.json`, by program; only "What limits it" is somebody's reading of
+them and of profiles. Each section says on what, with what
 and at which commit it was measured (`+`: with changes that were not committed). Ratios hold on other machines;
 absolutes are this one's.
 """

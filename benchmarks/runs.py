@@ -4,9 +4,8 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +19,15 @@ from benchmarks.stacks import WORKERS, Stack, copied, running, wait_until
 from benchmarks.systems import TOLLBOOK, System, python_of
 from benchmarks.template import ALERTS_TOPIC, BUDGET, Template, job_file
 from local import child_process
+from local.config import read_stack_file
+from local.processes import process_table
 from schemas.topics import BLOCKS
 from stream_processors import warehouse
 from stream_processors.lag import ends
 from stream_processors.landed import wait_landed
 from stream_processors.logs import LogReader
 
+RATING = "rating"
 FIRST_ROW_S, STALL_S, POLL_S = 120.0, 60.0, 0.1
 MORE_S = 5.0  # after a kill: how long nothing may change before all is taken for landed
 NOT_IN_PEERS = (
@@ -103,65 +105,56 @@ class Subject:
 
 @contextmanager
 def at_work(system: System, made: Template, folder: Path) -> Iterator[Subject]:
-    """The system, started on a copy of the topic."""
+    """The system, started on a copy of the topic when all else is ready; of this one the first stage, rating."""
     state_dir = copied(made.state_dir, folder / "run")
-    start = _tollbook if system.name == TOLLBOOK else _peer
-    with start(system, made, state_dir) as subject:
-        yield subject
-
-
-@contextmanager
-def _tollbook(system: System, made: Template, state_dir: Path) -> Iterator[Subject]:
-    with running(state_dir, awaited=("clickhouse", "migrate")) as stack, warehouse.connect(stack.settings) as client:
+    ours = system.name == TOLLBOOK
+    with (
+        running(state_dir, without=(RATING,) if ours else WORKERS) as stack,
+        warehouse.connect(stack.settings) as client,
+        (state_dir / "peer.log").open("ab") as log,
+    ):
+        name = RATING if ours else system.name
+        command, environment = _rating(stack) if ours else _peer(system, made, stack, client)
+        children = [child_process.start(command, environment, log)]
 
         def kill() -> None:
-            for name in WORKERS:
-                os.kill(stack.pids()[name], signal.SIGKILL)
+            child_process.signal_group(children[-1].pid, signal.SIGKILL)
+            for other in set(WORKERS) & set(stack.pids()):
+                os.kill(stack.pids()[other], signal.SIGKILL)
+            children[-1].wait()
+            children.append(child_process.start(command, environment, log))
 
-        yield Subject(system, stack, client, stack.pids, kill, lambda: False)
-
-
-@contextmanager
-def _peer(system: System, made: Template, state_dir: Path) -> Iterator[Subject]:
-    python = python_of(system)
-    with running(state_dir, without=WORKERS) as stack, warehouse.connect(stack.settings) as client:
-        _make_tables(client)
-        _make_topic(stack)
-        told = job_file(made, stack, state_dir / "peer")
-        environment = _peer_environment(system, told)
-        children: list[subprocess.Popen[bytes]] = []
-        with (state_dir / "peer.log").open("ab") as log:
-
-            def start() -> None:
-                command = (str(python), str(system.folder / "main.py"))
-                children.append(child_process.start(command, environment, log))
-
-            def kill() -> None:
-                child_process.signal_group(children[-1].pid, signal.SIGKILL)
-                children[-1].wait()
-                start()
-
-            try:
-                start()
-                yield Subject(
-                    system,
-                    stack,
-                    client,
-                    lambda: stack.pids() | {system.name: children[-1].pid},
-                    kill,
-                    lambda: children[-1].poll() is not None,
-                )
-            finally:
-                for child in children:
-                    if child.poll() is None:
-                        child_process.signal_group(child.pid, signal.SIGKILL)
-                        child.wait()
+        try:
+            yield Subject(
+                system,
+                stack,
+                client,
+                lambda: stack.pids() | {name: children[-1].pid},
+                kill,
+                lambda: children[-1].poll() is not None,
+            )
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child_process.signal_group(child.pid, signal.SIGKILL)
+                    child.wait()
 
 
-def _peer_environment(system: System, told: Path) -> dict[str, str]:
+def _rating(stack: Stack) -> tuple[Sequence[str], Mapping[str, str]]:
+    """As the supervisor starts it."""
+    [process] = [one for one in process_table(stack.config, read_stack_file(stack.config)) if one.name == RATING]
+    return process.command, os.environ | process.environment
+
+
+def _peer(system: System, made: Template, stack: Stack, client: Client) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Its program in its own virtualenv, once its tables and its topic are there."""
+    _make_tables(client)
+    _make_topic(stack)
+    told = job_file(made, stack, stack.config.state_dir / "peer")
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     shared = str(system.folder.parent)  # where job.py is
-    return kept | {"BENCH_JOB": str(told), "PYTHONPATH": shared, "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+    environment = kept | {"BENCH_JOB": str(told), "PYTHONPATH": shared, "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+    return (str(python_of(system)), str(system.folder / "main.py")), environment
 
 
 def _make_topic(stack: Stack) -> None:
@@ -206,7 +199,7 @@ def speed(system: System, made: Template, folder: Path) -> dict[str, Any]:
             "seconds": round(seconds, 3),
             "events_per_s": round(figures.rate(counted, seconds)),
             "cpu_us_per_event": meter.cpu_per_million(before, after, counted),
-            "peak_mb": {name: use.peak_bytes >> 20 for name, use in after.items()},
+            "peak_mb": {name: meter.mb(use.peak_bytes) for name, use in after.items()},
             "bytes_per_event": subject.bytes_per_event(),
             "windows_in_time": in_windows,
             **_changelog(subject, events),

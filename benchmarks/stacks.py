@@ -28,6 +28,7 @@ from schemas.settings import Settings
 
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 WORKERS = ("rating", "windows", "sink")
+ASIDE = ("notifier", "collector", "console")
 START_S, STOP_S, POLL_S = 240.0, 90.0, 0.05
 
 
@@ -43,6 +44,10 @@ class Stack:
         """The running processes by name."""
         return {each["name"]: int(each["pid"]) for each in _processes(self.config) if each["pid"] and not each["step"]}
 
+    def supervisor_pid(self) -> int:
+        """Of the process that started all others."""
+        return int(stack.read_state(self.config)["supervisor"]["pid"])
+
     def run(self, *arguments: str) -> str:
         """The output of a command of ours on this stack; RuntimeError with its output when it fails."""
         done = subprocess.run(
@@ -54,8 +59,8 @@ class Stack:
 
 
 @contextmanager
-def running(state_dir: Path, without: Collection[str] = (), awaited: Collection[str] | None = None) -> Iterator[Stack]:
-    """A stack without Superset, with its state in `state_dir`; entered when `awaited` (default: all) are ready.
+def running(state_dir: Path, without: Collection[str] = ()) -> Iterator[Stack]:
+    """A stack without Superset, with its state in `state_dir`; entered when all is ready.
 
     Raises RuntimeError when it does not start, TimeoutError when it takes too long.
     """
@@ -67,9 +72,8 @@ def running(state_dir: Path, without: Collection[str] = (), awaited: Collection[
     with (state_dir / "up.log").open("ab") as log:
         up = child_process.start(command, os.environ | environment, log, signal.SIGTERM)
         try:
-            services = {"kafka", "registry", "clickhouse", "provision", "migrate", *WORKERS} - left_out
-            names = services if awaited is None else awaited
-            wait_until(lambda: _is_up(up, config, names), START_S, f"stack in {state_dir}")
+            services = {"kafka", "registry", "clickhouse", "provision", "migrate", *WORKERS, *ASIDE} - left_out
+            wait_until(lambda: _is_up(up, config, services), START_S, f"stack in {state_dir}")
             yield Stack(config, environment, _settings(config))
         finally:
             _stop(up, environment)

@@ -24,12 +24,17 @@ FEW_SAMPLES = 10
 def idle(stack: Stack, seconds: float) -> dict[str, Any]:
     """CPU of each process when no event comes, in percent of one core."""
     time.sleep(SETTLE_S)
-    before, began = meter.use(stack.pids()), time.monotonic()
+    before, began = _cpu_s(stack), time.monotonic()
     time.sleep(seconds)
     elapsed = time.monotonic() - began
-    used = {name: use.cpu_s - before[name].cpu_s for name, use in meter.use(stack.pids()).items()}
+    used = {name: cpu_s - before[name] for name, cpu_s in _cpu_s(stack).items()}
     percents = {name: round(cpu_s / elapsed * 100, 2) for name, cpu_s in used.items()}
     return {"seconds": round(elapsed, 1), "cpu_percent": percents, "total_percent": round(sum(percents.values()), 2)}
+
+
+def _cpu_s(stack: Stack) -> dict[str, float]:
+    used = {name: use.cpu_s for name, use in meter.use(stack.pids()).items()}
+    return used | {"supervisor": meter.own_cpu_s(stack.supervisor_pid())}
 
 
 def memory(stack: Stack, events_per_s: int, minutes: float, seed: int) -> dict[str, Any]:
@@ -41,7 +46,7 @@ def memory(stack: Stack, events_per_s: int, minutes: float, seed: int) -> dict[s
         logged = changelog.written(stack)
         while time.monotonic() - began < minutes * 60:
             for name, pid in pids.items():
-                samples.setdefault(name, []).append(meter.resident_bytes(pid))
+                samples.setdefault(name, []).append(meter.resident_mb(pid))
             time.sleep(SAMPLE_S)
         after, elapsed = meter.use(pids), time.monotonic() - began
         events = events_appended(stack.settings) - appended
@@ -52,7 +57,7 @@ def memory(stack: Stack, events_per_s: int, minutes: float, seed: int) -> dict[s
         "rate_reached": round(rate(events, elapsed)),
         "cpu_us_per_event": meter.cpu_per_million(before, after, max(1, events)),
         **per_event,
-        "end_mb": {name: each[-1] >> 20 for name, each in samples.items()},
+        "end_mb": {name: each[-1] for name, each in samples.items()},
         "growth": {name: round(growth(each), 4) for name, each in samples.items() if len(each) >= FEW_SAMPLES},
     }
 
@@ -73,7 +78,7 @@ def recovery(stack: Stack, events_per_s: int, rounds: int, seed: int) -> list[di
                 wait_until(lambda: _all_moved(before, _progress(stack, name)), BACK_S, f"{name} at work again")  # noqa: B023 - called before the next turn
                 seconds = round(time.monotonic() - killed_at, 2)
                 time.sleep(SETTLE_S / 3)
-                held_mb = meter.resident_bytes(stack.pids()[name]) >> 20
+                held_mb = meter.resident_mb(stack.pids()[name])
                 found.append({"worker": name, "round": number, "seconds": seconds, "mb": held_mb})
     return found
 

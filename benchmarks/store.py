@@ -8,14 +8,19 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 class Section:
-    """The results of one command. What was measured under another commit or other parameters is not continued."""
+    """The results of one command. What was measured under another commit or other parameters is not continued, and
+    what failed is forgotten, so that it is tried again.
+    """
 
     def __init__(self, name: str, head: dict[str, Any], parameters: dict[str, Any], path: Path = RESULTS) -> None:
         self._path = path
         self._name = name
         kept = read(path).get(name, {})
         same = kept.get("parameters") == parameters and kept.get("head", {}).get("commit") == head["commit"]
-        self._content: dict[str, Any] = kept if same else {"head": head, "parameters": parameters, "results": []}
+        results = [each for each in kept.get("results", []) if same and "failed" not in each]
+        self._content: dict[str, Any] = {"head": head, "parameters": parameters, "results": results}
+        if same:
+            self._content["head"] = kept["head"]
 
     def has(self, **key: Any) -> bool:
         """Whether there is a result with these values."""
