@@ -49,7 +49,18 @@ def python_of(system: System) -> Path:
     if not installed.exists() or installed.read_text() != digest:
         _run(UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(home))
         python = str(home / "bin/python")
-        _run(UV, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(lock))
+        _run(
+            UV,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            python,
+            "--compile-bytecode",
+            "--require-hashes",
+            "-r",
+            str(lock),
+        )
         installed.write_text(digest)
     return home / "bin/python"
 

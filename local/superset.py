@@ -73,7 +73,10 @@ def _install(config: Config, virtualenv: Path) -> None:
     uv = str(Path(sys.executable).with_name("uv"))
     python = str(_python(config))
     _run(config, [uv, "venv", "--python", sys.executable, str(virtualenv)])
-    _run(config, [uv, "pip", "install", "--python", python, "--require-hashes", "-r", str(LOCK_FILE)])
+    _run(
+        config,
+        [uv, "pip", "install", "--python", python, "--compile-bytecode", "--require-hashes", "-r", str(LOCK_FILE)],
+    )
 
 
 def _run(config: Config, arguments: list[str]) -> None:
