@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.conftest import Environment, RunTollbook, running_stack
+from tests.conftest import Environment, RunTollbook
 
 from . import table
-from .ground import Ground
+from .ground import Ground, grounds
 from .replay import assert_replay_changes_nothing
 from .scenario import Scenario
 
@@ -32,13 +32,11 @@ def _ground_scope(fixture_name: str, config: pytest.Config) -> Literal["module",
 def ground(
     new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook, request: pytest.FixtureRequest
 ) -> Iterator[Ground]:
-    """A ledger of its own: what others have used would cross thresholds, too. Its inserts can be made to fail.
+    """A ledger for this suite: what others have used would cross thresholds, too.
 
     In the whole suite its groups begin again when all scenarios of a file are over.
     """
-    environment = new_stack_environment() | {"TOLLBOOK_FAULT": "front"}
-    for running in running_stack(environment, run_tollbook):
-        ground = Ground(running, run_tollbook)
+    for ground in grounds(new_stack_environment, run_tollbook):
         yield ground
         if request.config.getoption("--table"):
             assert_replay_changes_nothing(ground)

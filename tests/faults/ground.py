@@ -21,7 +21,7 @@ from schemas.topics import BLOCKS
 from stream_processors.lag import committed, ends, lag
 from stream_processors.landed import wait_landed
 from stream_processors.logs import LogReader
-from tests.conftest import Environment, RunTollbook, group_members, settings_of
+from tests.conftest import Environment, RunTollbook, group_members, running_stack, settings_of
 
 from .invariants import ROOT, unhandled
 
@@ -41,6 +41,13 @@ def wait_until(holds: Callable[[], bool], what: str, deadline_s: float = DEADLIN
     while not holds():
         assert time.monotonic() < deadline, f"no {what} within {deadline_s} s"
         time.sleep(0.05)
+
+
+def grounds(new_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator["Ground"]:
+    """A ledger of its own, whose inserts can be made to fail; ended when it is asked for another."""
+    environment = new_environment() | {"TOLLBOOK_FAULT": "front"}
+    for running in running_stack(environment, run_tollbook):
+        yield Ground(running, run_tollbook)
 
 
 class Ground:

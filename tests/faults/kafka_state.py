@@ -94,19 +94,19 @@ def take_unrated(ground: Ground, share: float) -> set[Position]:
 
 
 @contextmanager
-def retention(ground: Ground, topic: str, retention_ms: int) -> Iterator[None]:
-    """A topic keeps its records only so long, for a while."""
+def configured(ground: Ground, topic: str, name: str, value: str) -> Iterator[None]:
+    """A topic has another setting for a while."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    before = ground.admin.describe_configs([resource])[resource].result(TIMEOUT_S)["retention.ms"].value
-    _set_retention(ground, topic, str(retention_ms))
+    before = ground.admin.describe_configs([resource])[resource].result(TIMEOUT_S)[name].value
+    _configure(ground, topic, name, value)
     try:
         yield
     finally:
-        _set_retention(ground, topic, before)
+        _configure(ground, topic, name, before)
 
 
-def _set_retention(ground: Ground, topic: str, value: str) -> None:
-    entry = ConfigEntry("retention.ms", value, incremental_operation=AlterConfigOpType.SET)
+def _configure(ground: Ground, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     changed = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in ground.admin.incremental_alter_configs([changed]).values():
         future.result(TIMEOUT_S)

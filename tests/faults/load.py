@@ -126,9 +126,10 @@ def record_of(
     )
 
 
-def load_of(settings: Settings, run: str, seed: int, count: int) -> list[Record]:
-    """The usual load of a scenario: events of the last full hour."""
-    return records_of(events_of(run, seed, count, *last_hour()), schema_id_of(settings))
+def load_of(settings: Settings, run: str, seed: int, count: int, back: int = 0) -> list[Record]:
+    """The usual load: events of the last full hour, or of the one that ended so long before (microseconds)."""
+    start, end = last_hour()
+    return records_of(events_of(run, seed, count, start - back, end - back), schema_id_of(settings))
 
 
 def schema_id_of(settings: Settings) -> int:
@@ -143,8 +144,10 @@ def schema_id_of(settings: Settings) -> int:
 class Sending:
     """Sends records in a thread of its own, `rate` a second (0: as fast as it goes), and writes the book."""
 
-    def __init__(self, settings: Settings, records: Sequence[Record], book: Path, first: int, rate: int) -> None:
-        self._records, self._book, self._first, self._rate = records, book, first, rate
+    def __init__(
+        self, settings: Settings, records: Sequence[Record], book: Path, first: int, rate: int, at_ms: int
+    ) -> None:
+        self._records, self._book, self._first, self._rate, self._at_ms = records, book, first, rate, at_ms
         self._errors: list[str] = []
         self._producer = Producer(
             {
@@ -185,7 +188,9 @@ class Sending:
             numbers = range(self._first + first, self._first + first + len(part))
             book.sending(record.line(number) for number, record in zip(numbers, part, strict=True))
             for number, record in zip(numbers, part, strict=True):
-                self._producer.produce(EVENTS, record.value, record.key, on_delivery=self._noted(book, number))
+                self._producer.produce(
+                    EVENTS, record.value, record.key, on_delivery=self._noted(book, number), timestamp=self._at_ms
+                )
             self._producer.poll(0)
         while self._producer.flush(1.0):
             pass  # ends: what cannot be delivered fails after DELIVERY_S

@@ -9,7 +9,7 @@ from pathlib import Path
 from .alerts import Watched, assert_alerts, assert_standing, most_used, other_alerts
 from .ground import RECOVERY_S, Ground
 from .invariants import assert_amounts, instant, read_accounts
-from .load import Record, Sending, load_of
+from .load import HOUR_US, Record, Sending, load_of
 from .sent import Book, Position, read_book
 from .table import Line
 
@@ -33,9 +33,13 @@ class Scenario:
 
     def load(self, count: int) -> list[Record]:
         """The usual load, watched by a budget."""
-        load = load_of(self.ground.settings, self.run, self.seed, count)
+        load = self.events(count)
         self.watch(load)
         return load
+
+    def events(self, count: int, back: int = 0) -> list[Record]:
+        """Events of the last full hour, or of the one that ended so long before (microseconds), each time others."""
+        return load_of(self.ground.settings, self.run, self.seed + back // HOUR_US, count, back)
 
     def watch(self, load: list[Record]) -> None:
         """Puts a budget in force, and no other, a threshold of which each part of the load crosses."""
@@ -44,10 +48,10 @@ class Scenario:
         budgets.write_text(self.watched.toml())
         self.ground.tollbook("budgets", "apply", str(budgets), "--prune")
 
-    def send(self, records: list[Record], rate: int = 0) -> Sending:
-        """Begins to send."""
+    def send(self, records: list[Record], rate: int = 0, at_ms: int = 0) -> Sending:
+        """Begins to send, `rate` a second (0: as fast as it goes), as records of `at_ms` (0: of now)."""
         first, self.sent = self.sent, self.sent + len(records)
-        return Sending(self.ground.settings, records, self.path, first, rate)
+        return Sending(self.ground.settings, records, self.path, first, rate, at_ms)
 
     def over(self, killed: Iterable[tuple[str, int]] = ()) -> None:
         """A round has ended, load and fault: what was `killed` starts again, and all must land, within a minute."""

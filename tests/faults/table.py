@@ -27,6 +27,12 @@ Rounds: how often load and fault ended, and all had to land. Lost: acknowledged 
 Doubled: counted more than once. Seconds to recover: the longest of the rounds, from the end of load and fault, the
 restart of what was killed included, until nothing is under way; beside another stack under fire on the same processors.
 """
+SAID = {
+    "run": "The whole suite ran last at {at} (commit {commit}), in {minutes:.0f} minutes: {passed} passed, {failed} "
+    "failed, {errors} errors.",
+    "fast": "The fast subset, which `make test` has, ran over and over at {at} (commit {commit}), {lanes} at a time, "
+    "in {shortest_s:.0f} to {longest_s:.0f} seconds: {passed} runs passed, {failed} failed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a run of the suite ended; `errors` came before or behind a scenario."""
+    """How the whole suite ended when it ran last; `errors` came before or behind a scenario."""
 
     passed: int
     failed: int
@@ -53,36 +59,59 @@ class Run:
     minutes: float
 
 
+@dataclass(frozen=True, slots=True)
+class FastRuns:
+    """How runs of the fast subset ended, so many of them at the same time."""
+
+    passed: int
+    failed: int
+    lanes: int
+    shortest_s: float
+    longest_s: float
+
+
 def write(passed: Sequence[Line], failed: Collection[str], run: Run) -> None:
-    """Keeps what passed beside what passed before, but what has failed; RESULTS.md has it, the README a line a test."""
-    kept = json.loads(RESULTS_JSON.read_text()) if RESULTS_JSON.exists() else {"scenarios": {}}
+    """Keeps what passed beside what passed before, but what has failed."""
     head = machine.described()
     packages = ", ".join(f"{name} {version}" for name, version in head["packages"].items())
     where = (
         f"{head['cpu']}, {head['cores']} processors, {head['memory_gb']} GB, {head['system']}, "
         f"Python {head['python']}, Kafka {head['kafka']}, {packages}"
     )
-    scenarios = {name: one for name, one in kept["scenarios"].items() if name not in failed}
+    kept = _read()
+    scenarios = {name: one for name, one in kept.get("scenarios", {}).items() if name not in failed}
     scenarios |= {line.scenario: {"commit": head["commit"], "where": where, "line": asdict(line)} for line in passed}
-    ended = {"at": head["at"], "commit": head["commit"], **asdict(run)}
-    RESULTS_JSON.write_text(json.dumps({"run": ended, "scenarios": scenarios}, indent=1, sort_keys=True) + "\n")
+    _render(kept | {"scenarios": scenarios, "run": _dated(head, asdict(run))})
+
+
+def write_fast(runs: FastRuns) -> None:
+    """Keeps how stable the fast subset was."""
+    _render(_read() | {"fast": _dated(machine.described(), asdict(runs))})
+
+
+def _read() -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(RESULTS_JSON.read_text()) if RESULTS_JSON.exists() else {}
+    return kept
+
+
+def _dated(head: Mapping[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    return {"at": head["at"], "commit": head["commit"], **figures}
+
+
+def _render(kept: dict[str, Any]) -> None:
+    """RESULTS.md has all of it, the README a line for each test."""
+    RESULTS_JSON.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     rows = sorted(
-        ((Line(**one["line"]), one["commit"]) for one in scenarios.values()),
+        ((Line(**one["line"]), one["commit"]) for one in kept.get("scenarios", {}).values()),
         key=lambda row: (row[0].test, row[0].scenario),
     )
     whole = table(
         (*COLUMNS, "seed", "commit"), ([*_row(line.scenario, [line]), line.seed, commit] for line, commit in rows)
     )
-    places = "; ".join(sorted({one["where"] for one in scenarios.values()}))
-    RESULTS_MD.write_text(f"{INTRODUCTION}\n{_said(ended)}\n\n{places}.\n\n{whole}")
+    said = [text.format(**kept[name]) for name, text in SAID.items() if name in kept]
+    places = "; ".join(sorted({one["where"] for one in kept.get("scenarios", {}).values()}))
+    RESULTS_MD.write_text("\n\n".join([INTRODUCTION.rstrip(), *said, f"{places}.", whole]))
     README.write_text(between(README.read_text(), BEGIN, short(line for line, _ in rows)))
-
-
-def _said(run: Mapping[str, Any]) -> str:
-    return (
-        f"The last run ({run['at']}, commit {run['commit']}) took {run['minutes']:.0f} minutes: "
-        f"{run['passed']} passed, {run['failed']} failed, {run['errors']} errors."
-    )
 
 
 def short(lines: Iterable[Line]) -> str:

@@ -13,8 +13,8 @@ from stream_processors.alert_log import read_alerts
 from stream_processors.overdue import report_overdue
 
 from .ground import MODULES, Ground, wait_until
-from .kafka_state import commit, commits, delete_group, join_for_nothing, make_anew, retention, take_unrated
-from .load import load_of
+from .kafka_state import commit, commits, configured, delete_group, join_for_nothing, make_anew, take_unrated
+from .load import HOUR_US
 from .replay import begin_again, snapshot
 from .scenario import Scenario
 
@@ -139,8 +139,8 @@ def test_a_reader_at_half_of_its_retention_is_told(scenario: Scenario) -> None:
     ground = scenario.ground
     scenario.send(scenario.load(1_000)).finish()
     scenario.over()
-    with retention(ground, WINDOWS, 60_000), ground.stopped("sink") as killed:
-        scenario.send(load_of(ground.settings, scenario.run, scenario.seed + 1, 1_000)).finish()
+    with configured(ground, WINDOWS, "retention.ms", "60000"), ground.stopped("sink") as killed:
+        scenario.send(scenario.events(1_000, back=HOUR_US)).finish()
 
         def told() -> bool:
             report_overdue(ground.settings)  # as rating and the sink do once a minute

@@ -2,18 +2,18 @@
 
 import random
 
-from .load import HOUR_US, Record, events_of, last_hour, records_of, schema_id_of
+from .load import HOUR_US
 from .scenario import Scenario
 
 DAY_US = 24 * HOUR_US
-CLOSED_HOUR, CLOSED_MONTH, FORGOTTEN = 7 * HOUR_US, 35 * DAY_US, 100 * DAY_US
+CLOSED_HOUR, CLOSED_MONTH, LONG_AGO = 7 * HOUR_US, 35 * DAY_US, 100 * DAY_US
 
 
 def test_repeated_reordered_and_late_events(scenario: Scenario) -> None:
     """Repeated at once, from another producer, and after events of the hour after; windows long closed come last."""
     chance = random.Random(scenario.seed)
-    load, later = _hour(scenario, back=HOUR_US, count=4_000), _hour(scenario, back=0, count=1_000)
-    late = [one for back in (CLOSED_HOUR, CLOSED_MONTH, FORGOTTEN) for one in _hour(scenario, back, count=500)]
+    load, later = scenario.events(4_000, back=HOUR_US), scenario.events(1_000)
+    late = [one for back in (CLOSED_HOUR, CLOSED_MONTH, LONG_AGO) for one in scenario.events(500, back)]
     scenario.watch(load)
     shuffled = chance.sample(load, len(load))
     first, second = shuffled[:2_000], shuffled[2_000:]
@@ -24,10 +24,3 @@ def test_repeated_reordered_and_late_events(scenario: Scenario) -> None:
     scenario.send(late).finish()
     scenario.over()
     scenario.check()
-
-
-def _hour(scenario: Scenario, back: int, count: int) -> list[Record]:
-    """Events of the hour that ended so long before the last full one did."""
-    start, end = last_hour()
-    events = events_of(scenario.run, scenario.seed + back // HOUR_US, count, start - back, end - back)
-    return records_of(events, schema_id_of(scenario.ground.settings))
