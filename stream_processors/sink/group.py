@@ -1,7 +1,10 @@
 """The sink's membership in its consumer group: what is ours, what is being read, what is committed."""
 
 import logging
+import os
 from collections.abc import Iterable
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -14,6 +17,7 @@ from stream_processors.sink.start import feeds_of
 TOPICS = [BLOCKS, WINDOWS, ALERTS, LIMITS, BUDGETS, PERIODS, RESPONSES, DIRECTORY]
 MESSAGES_A_TURN = 64
 POLL_S = 0.1
+COMMIT_S = 30.0  # a broker that answers takes milliseconds
 CONSUMER: dict[str, Any] = {
     "group.id": SINK_GROUP,
     "enable.auto.commit": False,
@@ -90,7 +94,7 @@ class Group:
             return True
         offsets = [TopicPartition(feed.topic, feed.partition, offset, metadata) for feed, offset, metadata in news]
         try:
-            results = self._consumer.commit(offsets=offsets, asynchronous=False) or []
+            results = self._committed(offsets)
         except KafkaException as error:
             return self._lost(error.args[0])
         for result in results:
@@ -99,6 +103,28 @@ class Group:
         for feed, offset, metadata in news:
             feed.committed = (offset, metadata)
         return True
+
+    def _committed(self, offsets: list[TopicPartition]) -> list[TopicPartition]:
+        """The client's own call, which never returns when the broker was silent for long and then took requests of ours
+        that waited in its queue for those of another member of our name. The process ends then, as by a kill."""
+        answers: SimpleQueue[list[TopicPartition] | KafkaException] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self._consumer.commit(offsets=offsets, asynchronous=False) or [])
+            except KafkaException as error:
+                answers.put(error)
+
+        Thread(target=ask, daemon=True).start()
+        try:
+            answer = answers.get(timeout=COMMIT_S)
+        except Empty:
+            log.critical("ends: no answer to a commit within %s s", COMMIT_S)
+            logging.shutdown()
+            os._exit(1)
+        if isinstance(answer, KafkaException):
+            raise answer
+        return answer
 
     def _lost(self, error: KafkaError) -> bool:
         if error.code() not in LOST:
