@@ -52,6 +52,7 @@ class Group:
     def __init__(self, kafka: str, instance: str) -> None:
         self.feeds: dict[tuple[str, int], Feed] = {}
         self.ownership = 0
+        self._failed: KafkaException | None = None
         self.delivery = 0
         named = {"group.instance.id": instance} if instance else {}
         self._consumer = Consumer(CONSUMER | {"bootstrap.servers": kafka} | named)
@@ -64,12 +65,12 @@ class Group:
 
     def messages(self, patience_s: float) -> list[Any]:
         """What there is, at the latest after `patience_s` seconds; waits only for the first."""
-        first = self._consumer.poll(patience_s)
+        first = self._poll(patience_s)
         return [] if first is None else [first, *self._consumer.consume(MESSAGES_A_TURN, 0)]
 
     def keep_alive(self) -> None:
         """Stays a member while nothing is read; takes a tenth of a second."""
-        self._consumer.poll(POLL_S)
+        self._poll(POLL_S)
 
     def hold(self) -> None:
         """Reads nothing; what had been fetched is forgotten and comes again."""
@@ -134,10 +135,19 @@ class Group:
         self.hold()
         return False
 
+    def _poll(self, patience_s: float) -> Any:
+        message = self._consumer.poll(patience_s)
+        if self._failed is not None:
+            raise self._failed
+        return message
+
     def _assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._forget()
         self.hold()
-        self.feeds = {(feed.topic, feed.partition): feed for feed in feeds_of(consumer, partitions)}
+        try:
+            self.feeds = {(feed.topic, feed.partition): feed for feed in feeds_of(consumer, partitions)}
+        except KafkaException as error:  # the client, whose call this is, would make of it what nobody can catch
+            self._failed = error
 
     def _revoke(self, consumer: Any, _: list[TopicPartition]) -> None:
         self._forget()
