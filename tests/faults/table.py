@@ -106,7 +106,7 @@ def _render(kept: dict[str, Any]) -> None:
         key=lambda row: (row[0].test, row[0].scenario),
     )
     whole = table(
-        (*COLUMNS, "seed", "commit"), ([*_row(line.scenario, [line]), line.seed, commit] for line, commit in rows)
+        (*COLUMNS, "seed", "commit"), ([*_row(line.scenario, [line]), str(line.seed), commit] for line, commit in rows)
     )
     said = [text.format(**kept[name]) for name, text in SAID.items() if name in kept]
     places = "; ".join(sorted({one["where"] for one in kept.get("scenarios", {}).values()}))
