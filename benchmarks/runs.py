@@ -93,8 +93,7 @@ def _await_rows(subject: Subject, count: int, folder: Path) -> None:
         if now != seen:
             seen, changed = now, time.monotonic()
         elif subject.ended() or time.monotonic() - changed > (STALL_S if seen else FIRST_ROW_S):
-            log = folder / "run/peer.log"
-            end = log.read_text(errors="replace")[-2000:] if log.exists() else f"logs in {folder / 'run/logs'}"
+            end = (folder / "run/peer.log").read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{subject.system.name}: {seen} of {count} rows, then nothing: {end}")
         time.sleep(POLL_S)
 

@@ -23,12 +23,12 @@ from pydantic import SecretStr
 
 from local import child_process, stack
 from local.config import Config, Ports, load_config, read_stack_file
+from local.processes import NAMES
 from local.supervised import DONE, FAILED, READY
 from schemas.settings import Settings
 
 TOLLBOOK = str(Path(sys.executable).with_name("tollbook"))
 WORKERS = ("rating", "windows", "sink")
-ASIDE = ("notifier", "collector", "console")
 START_S, STOP_S, POLL_S = 240.0, 90.0, 0.05
 
 
@@ -66,14 +66,13 @@ def running(state_dir: Path, without: Collection[str] = ()) -> Iterator[Stack]:
     """
     environment = _environment(state_dir)
     config = load_config(os.environ | environment, state_dir.parent)
-    left_out = {*without, "superset"}
+    left_out = {*without, "superset-provision", "superset"}
     command = [TOLLBOOK, "up", *(part for name in sorted(left_out) for part in ("--without", name))]
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / "up.log").open("ab") as log:
         up = child_process.start(command, os.environ | environment, log, signal.SIGTERM)
         try:
-            services = {"kafka", "registry", "clickhouse", "provision", "migrate", *WORKERS, *ASIDE} - left_out
-            wait_until(lambda: _is_up(up, config, services), START_S, f"stack in {state_dir}")
+            wait_until(lambda: _is_up(up, config, set(NAMES) - left_out), START_S, f"stack in {state_dir}")
             yield Stack(config, environment, _settings(config))
         finally:
             _stop(up, environment)

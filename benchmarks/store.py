@@ -17,10 +17,8 @@ class Section:
         self._name = name
         kept = read(path).get(name, {})
         same = kept.get("parameters") == parameters and kept.get("head", {}).get("commit") == head["commit"]
-        results = [each for each in kept.get("results", []) if same and "failed" not in each]
-        self._content: dict[str, Any] = {"head": head, "parameters": parameters, "results": results}
-        if same:
-            self._content["head"] = kept["head"]
+        self._content: dict[str, Any] = kept if same else {"head": head, "parameters": parameters, "results": []}
+        self._content["results"] = [each for each in self._content["results"] if "failed" not in each]
 
     def has(self, **key: Any) -> bool:
         """Whether there is a result with these values."""

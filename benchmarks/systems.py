@@ -50,16 +50,8 @@ def python_of(system: System) -> Path:
         _run(UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(home))
         python = str(home / "bin/python")
         _run(
-            UV,
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            python,
-            "--compile-bytecode",
-            "--require-hashes",
-            "-r",
-            str(lock),
+            *(UV, "pip", "install", "--quiet", "--python", python),
+            *("--compile-bytecode", "--require-hashes", "-r", str(lock)),
         )
         installed.write_text(digest)
     return home / "bin/python"

@@ -38,7 +38,7 @@ def ground(
     """
     for ground in grounds(new_stack_environment, run_tollbook):
         yield ground
-        if request.config.getoption("--table"):
+        if request.config.getoption("--table", default=False):
             assert_replay_changes_nothing(ground)
 
 

@@ -104,7 +104,7 @@ class Ground:
             for name in names:
                 pids[name] = self.signal(name, signal.SIGSTOP)
             for name in names:
-                wait_until(lambda name=name: self.members(name) == 0, f"empty group of {name}")  # type: ignore[misc]
+                self.wait_members(name, 0)
             yield pids
         finally:
             for pid in pids.values():
@@ -122,6 +122,9 @@ class Ground:
     def members(self, name: str) -> int:
         """Of the group of a kind of worker, as the broker sees it; -1 while it cannot be asked."""
         return group_members(self.settings.kafka, f"tollbook-{name}")
+
+    def wait_members(self, name: str, count: int) -> None:
+        wait_until(lambda: self.members(name) == count, f"group of {count} {name}")
 
     # ---- how far it is
 

@@ -12,6 +12,7 @@ from tests.conftest import Environment, RunTollbook
 from .ground import Ground, grounds
 from .kafka_state import configured
 from .load import HOUR_US, last_hour
+from .replay import assert_replay_changes_nothing
 from .scenario import Scenario
 
 BACK_HOURS = 60  # hours are remembered for 48
@@ -23,7 +24,9 @@ SEGMENTS = (
 
 @pytest.fixture(scope="module")
 def ground(new_stack_environment: Callable[[], Environment], run_tollbook: RunTollbook) -> Iterator[Ground]:
-    yield from grounds(new_stack_environment, run_tollbook)
+    for ground in grounds(new_stack_environment, run_tollbook):
+        yield ground
+        assert_replay_changes_nothing(ground)
 
 
 @pytest.mark.campaign

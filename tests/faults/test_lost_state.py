@@ -108,6 +108,7 @@ def test_a_worker_takes_over_from_one_that_had_no_partitions(scenario: Scenario)
         asyncio.run(join_for_nothing(ground, "rating"))
     scenario.send(load).finish()
     scenario.over(killed.items())
+    assert ground.members("rating") == 1
     scenario.check()
 
 

@@ -4,7 +4,7 @@ from subprocess import Popen
 
 import pytest
 
-from .ground import MODULES, wait_until
+from .ground import MODULES
 from .scenario import Scenario
 
 STEPS = [(kind, size) for kind in MODULES for size in (2, 3, 1)]
@@ -26,7 +26,7 @@ def test_one_worker_three_and_one_again(scenario: Scenario) -> None:
                 helpers.clear()
             else:
                 helpers.append(ground.start_worker(kind))
-            wait_until(lambda kind=kind, size=size: ground.members(kind) == size, f"{size} {kind}")  # type: ignore[misc]
+            ground.wait_members(kind, size)
             assert not sending.done, "the load ended before the steps"
             scenario.rounds += 1
         sending.finish()

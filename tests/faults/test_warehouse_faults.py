@@ -6,10 +6,8 @@ import time
 
 import pytest
 
-from schemas.settings import Settings
-
 from .ground import wait_until
-from .load import HOUR_US, Record, events_of, last_hour, records_of, schema_id_of
+from .load import HOUR_US, Record
 from .scenario import Scenario
 
 MODES = ("error500", "cut_after_commit", "cut_between_parts", "space")
@@ -47,7 +45,7 @@ def test_clickhouse_away_for_two_minutes(scenario: Scenario) -> None:
 
 def _fail(scenario: Scenario, modes: tuple[str, ...], events: int, times: int) -> None:
     """A part of the load a mode, in which the next inserts fail; an insert has rows of two months, so two parts."""
-    load = _of_two_months(scenario.ground.settings, scenario.run, scenario.seed, events * len(modes))
+    load = _of_two_months(scenario, events * len(modes))
     scenario.watch(load)
     for number, mode in enumerate(modes):
         part = load[number * events : (number + 1) * events]
@@ -76,11 +74,6 @@ def _no_space(scenario: Scenario, mode: str, times: int, part: list[Record]) -> 
     ground.fail_inserts("none")
 
 
-def _of_two_months(settings: Settings, run: str, seed: int, count: int) -> list[Record]:
-    start, end = last_hour()
-    schema_id = schema_id_of(settings)
-    recent, old = (
-        records_of(events_of(run, seed + back, count // 2, start - back * MONTH_US, end - back * MONTH_US), schema_id)
-        for back in (0, 1)
-    )
+def _of_two_months(scenario: Scenario, count: int) -> list[Record]:
+    recent, old = (scenario.events(count // 2, back) for back in (0, MONTH_US))
     return [record for pair in zip(recent, old, strict=True) for record in pair]
