@@ -48,7 +48,7 @@ def render(measured: Mapping[str, Any]) -> str:
 LATENCY = """\
 A probe is an event of its own user under a budget of one request. Milliseconds from the call that sends it until its
 alert is received from the topic, is taken by a mail server and by a webhook on this machine, and until a query returns
-its row.
+its row. The first ten are not counted: a fresh stack has connections to make.
 """
 
 BUSY = """\

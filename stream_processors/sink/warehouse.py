@@ -6,7 +6,8 @@ failure reaches the caller, who reads back before it repeats (see `landing.py`).
 
 import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pyarrow as pa
@@ -49,6 +50,7 @@ TRANSIENT_CODES = frozenset(
 _CODE_IN_TEXT = re.compile(r"Code: (\d+)")
 # The buffers go uncompressed: on one machine copying is cheaper than lz4, measured.
 _WRITE = pa.ipc.IpcWriteOptions(use_threads=False)
+_BUFFER_BYTES = 1 << 18  # what is larger, as a batch's columns, passes by
 
 
 class AwayError(Exception):
@@ -77,7 +79,7 @@ class Warehouse:
     def run(self, sql: str, settings: Mapping[str, str | int] | None = None, database: str | None = None) -> bytes:
         """Runs one statement, in `database` instead of the ledger's when given; what it printed."""
         chosen = self._database if database is None else database
-        return self._post({"database": chosen, **(settings or {})}, sql.encode())
+        return self._post({"database": chosen, **(settings or {})}, lambda out: out.write(sql.encode()))
 
     def select(self, sql: str, names_coded: bool = False, /, **parameters: str | int) -> pa.Table:
         """The rows of a SELECT; `{name:Type}` in it stands for a parameter.
@@ -92,7 +94,7 @@ class Warehouse:
             "output_format_arrow_use_signed_indexes_for_dictionary": 1,
         }
         named = {f"param_{name}": value for name, value in parameters.items()}
-        return pa.ipc.open_stream(self._post(arguments | named, sql.encode())).read_all()
+        return pa.ipc.open_stream(self._post(arguments | named, lambda out: out.write(sql.encode()))).read_all()
 
     def insert(self, table: str, rows: pa.RecordBatch, settings: Mapping[str, str | int] | None = None) -> None:
         """Inserts one record batch, which ClickHouse takes as one block; nothing to do when it has no rows."""
@@ -100,22 +102,29 @@ class Warehouse:
             return
         columns = ", ".join(f"`{name}`" for name in rows.schema.names)
         sql = f"INSERT INTO `{table}` ({columns}) FORMAT ArrowStream"
-        body = pa.BufferOutputStream()
-        with pa.ipc.new_stream(body, rows.schema, options=_WRITE) as writer:
-            writer.write_batch(rows)
-        self._post({"database": self._database, "query": sql, **(settings or {})}, body.getvalue())
 
-    def _post(self, arguments: Mapping[str, str | int], body: "bytes | pa.Buffer") -> bytes:
+        def body(out: Any) -> None:
+            with pa.ipc.new_stream(out, rows.schema, options=_WRITE) as writer:
+                writer.write_batch(rows)
+
+        self._post({"database": self._database, "query": sql, **(settings or {})}, body)
+
+    def _post(self, arguments: Mapping[str, str | int], body: Callable[[Any], object]) -> bytes:
+        """`body` writes what is sent into a file, twice: first to know its size, then straight into the connection.
+
+        A batch has tens of megabytes: memory for another copy of it costs more than the rest of the sink's work.
+        """
+        size = pa.MockOutputStream()
+        body(size)
         connection = self._connect()
         try:
-            connection.request(
-                "POST",
-                f"/?{urlencode(arguments)}",
-                memoryview(body),
-                self._headers | {"Content-Length": str(len(body))},
-            )
-            if connection.sock is not None:
-                connection.sock.settimeout(ANSWER_S)
+            connection.putrequest("POST", f"/?{urlencode(arguments)}")
+            for name, value in (self._headers | {"Content-Length": str(size.size())}).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            with connection.sock.makefile("wb", _BUFFER_BYTES) as out:
+                body(out)
+            connection.sock.settimeout(ANSWER_S)
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -1,8 +1,9 @@
-"""Which failures pass and which are final."""
+"""What is sent, which failures pass, and which are final."""
 
 import socket
 import threading
 
+import pyarrow as pa
 import pytest
 
 from schemas.settings import Settings
@@ -61,4 +62,45 @@ def test_an_answer_cut_off_is_away() -> None:
         thread.start()
         with pytest.raises(AwayError):
             Warehouse(settings).run("SELECT 1")
+        thread.join()
+
+
+ROWS = pa.record_batch({"n": pa.array(range(500_000)), "name": pa.array(["anna", "ben"] * 250_000).dictionary_encode()})
+
+
+def test_an_insert_is_one_batch_of_the_length_it_says() -> None:
+    taken: list[tuple[int, bytes]] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = Settings(clickhouse=f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        def take() -> None:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rwb") as stream:
+                head = [line.partition(b":") for line in iter(stream.readline, b"\r\n")]
+                [length] = [int(value) for name, _, value in head if name == b"Content-Length"]
+                taken.append((length, stream.read(length)))
+                stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        Warehouse(settings).insert("usage", ROWS)
+        thread.join()
+    [(length, body)] = taken
+    assert len(body) == length > ROWS.nbytes
+    assert list(pa.ipc.open_stream(body)) == [ROWS]
+
+
+def test_an_insert_cut_off_in_the_middle_is_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = Settings(clickhouse=f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        def cut() -> None:
+            connection, _ = server.accept()
+            connection.recv(1 << 16)
+            connection.close()  # megabytes are still to come
+
+        thread = threading.Thread(target=cut)
+        thread.start()
+        with pytest.raises(AwayError, match=r"ConnectionResetError|BrokenPipeError"):
+            Warehouse(settings).insert("usage", ROWS)
         thread.join()
