@@ -21,7 +21,8 @@ month windows per organization, project and model, two rollups, limits, and drop
 """
 STAGES = """
 What a stage of ours costs, and its floor: the hardware reference decodes, prices, sums and inserts the same events
-once, in one process, with no state to save, no block to append and read back, no rollup, and nothing proven.
+once, in one process, with no state to save, no block to append and read back, no rollup, and nothing proven. The
+floors of single stages are below, under "Rating alone".
 """
 SPEED_COLUMNS = (
     *("system", "events/s", "spread", "Tollbook is", "runs", "events", "totals"),

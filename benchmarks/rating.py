@@ -1,7 +1,5 @@
 """Rating alone, in one process and without a broker: records to priced rows, against a loop over `genai-prices`."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ from genai_prices import Usage, calc_price
 
 from benchmarks.job import Job
 from benchmarks.load import batches
+from benchmarks.stages import stages, us_per_event
 from producers.batches import encode_batch
 from schemas.codec import avro_text
 from stream_processors.core.price_book import PriceBook
@@ -22,10 +21,10 @@ LOOP_EVENTS = 5_000  # the loop is slow; its time an event does not depend on ho
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Microseconds an event of the whole stage, of pricing alone, and of the loop."""
+    """Microseconds an event of the whole stage, of pricing alone, of the loop, and of each stage beside its floor."""
     tables = [events for events, _ in batches(job)]
     book, seen, revisions = PriceBook.compiled(), Seen(), Revisions()
-    raw = [_raw(events, number) for number, events in enumerate(tables)]
+    raw = [raw_batch(events, number) for number, events in enumerate(tables)]
 
     def stage() -> None:
         for batch in raw:
@@ -36,25 +35,21 @@ def measure(job: Job) -> dict[str, Any]:
             book.price(events)
 
     sample = tables[0].slice(0, LOOP_EVENTS).to_pylist()
-    loop_us = _us(lambda: _loop(sample), len(sample))
+    loop_us = us_per_event(lambda: _loop(sample), len(sample))
     pricing()  # the cards of the models are compiled
-    price_us = _us(pricing, job.events)
+    price_us = us_per_event(pricing, job.events)
     return {
         "events": job.events,
-        "stage_us": _us(stage, job.events),
+        "stage_us": us_per_event(stage, job.events),
         "price_us": price_us,
         "loop_us": loop_us,
         "times_faster": round(loop_us / price_us),
+        "stages": stages(raw),
     }
 
 
-def _us(work: Callable[[], None], events: int) -> float:
-    began = time.perf_counter()
-    work()
-    return round((time.perf_counter() - began) / events * 1e6, 3)
-
-
-def _raw(events: pa.RecordBatch, number: int) -> RawBatch:
+def raw_batch(events: pa.RecordBatch, number: int) -> RawBatch:
+    """The records of one fetch, the `number`th; as booked a moment after they occurred."""
     values = encode_batch(events, SCHEMA_ID)
     offsets = np.arange(len(values), dtype=np.int64) + number * len(values)
     booked = events.column("occurred_at").cast(pa.int64()).to_numpy() // 1000 + 1

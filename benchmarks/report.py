@@ -147,7 +147,23 @@ def _rating(content: dict[str, Any]) -> str:
     said = (
         f"Microseconds an event, one process, no broker; pricing is {result['times_faster']} times the loop's pace:\n"
     )
-    return section("Rating alone", content, said, table(("what", "us/event"), rows))
+    stages = table(("stage", "what it does", "us/event", "its floor", "us/event"), _stage_rows(result["stages"]))
+    return section("Rating alone", content, said, table(("what", "us/event"), rows), f"\n{STAGES}\n{stages}")
+
+
+STAGES = """\
+Each stage alone, beside the least that any program in its place has to do. What a stage costs beyond that when all run
+at once ("Against its peers") is Kafka's records, and processors that the others use too:
+"""
+FLOORS = {
+    "rating": ("decode, check, price, drop duplicates, write a block", "decode Avro into columns"),
+    "windows": ("read a block, add up, tell budgets", "read the block, add up each scope's rows with Arrow"),
+    "sink": ("read blocks, join and type them, write them out", "read blocks, write them out as they are"),
+}
+
+
+def _stage_rows(measured: Mapping[str, Mapping[str, float]]) -> list[list[object]]:
+    return [[name, FLOORS[name][0], us["us"], FLOORS[name][1], us["floor_us"]] for name, us in measured.items()]
 
 
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -121,12 +121,15 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
             cpu_us_per_row={"sink": 2.5},
         ),
         "queries": section(rows=10_000_000, chart="Cost by model", p50_ms=10.0, p95_ms=20.0),
-        "rating": section(stage_us=1.0, price_us=0.1, loop_us=20.0, times_faster=200),
+        "rating": section(
+            stage_us=1.0, price_us=0.1, loop_us=20.0, times_faster=200, stages={"sink": {"us": 0.5, "floor_us": 0.25}}
+        ),
     }
     assert measured.keys() == RENDERERS.keys()
     page = render(measured)
     assert page.count("Commit abc") == len(measured)
     assert "| sink | 1.00 | 200 | +1.0% |" in page
+    assert "| 0.50 | read blocks, write them out as they are | 0.25 |" in page
     assert "| chart | p50 at 10M rows | p95 at 10M rows |" in page
     assert "| Cost by model | 10.00 | 20.00 |" in page
     assert "| 10 000 | 9 990 | 2.50 | 3.50 | 400.00 | 900.00 |" in page
