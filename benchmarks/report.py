@@ -163,7 +163,8 @@ FLOORS = {
 
 
 def _stage_rows(measured: Mapping[str, Mapping[str, float]]) -> list[list[object]]:
-    return [[name, FLOORS[name][0], us["us"], FLOORS[name][1], us["floor_us"]] for name, us in measured.items()]
+    found = [(name, measured[name]) for name in FLOORS if name in measured]  # in the order of the stream
+    return [[name, FLOORS[name][0], us["us"], FLOORS[name][1], us["floor_us"]] for name, us in found]
 
 
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
