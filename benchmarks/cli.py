@@ -262,7 +262,7 @@ def queries_command(folder: Path, sizes: tuple[int, ...], repeats: int) -> None:
 @CPUS
 @measuring
 def rating_command(folder: Path, events: int, seed: int) -> None:
-    """Time rating alone, against a loop over `genai-prices`, and each stage alone beside its floor.
+    """Time pricing against a loop over `genai-prices`, and each stage alone beside its floor.
 
     Example: python -m benchmarks rating --events 1000000
     """

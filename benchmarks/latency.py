@@ -77,11 +77,11 @@ def measure(stack: Stack, events_per_s: int, seconds: float, seed: int) -> dict[
     ]
     delivered = inboxes(stack, ORGANIZATION, _keep(probes.mailed), _keep(probes.posted))
     with delivered, traffic(stack, events_per_s, seconds, seed), Producer(stack.settings) as producer:
-        chance = random.Random(seed)
-        _send(producer, Probes(), f"warm-up-{department}", WARM_UP, chance)
         for watcher in watchers:
             watcher.start()
         try:
+            chance = random.Random(seed)
+            _send(producer, Probes(), f"warm-up-{department}", WARM_UP, chance)
             processes = stack.pids() | {LOAD: os.getpid()}
             used = meter.use(processes)
             before, began = events_appended(stack.settings), time.monotonic()

@@ -1,4 +1,4 @@
-"""Rating alone, in one process and without a broker: records to priced rows, against a loop over `genai-prices`."""
+"""Pricing alone against a loop over `genai-prices`, and each stage alone; in one process and without a broker."""
 
 from typing import Any
 
@@ -10,25 +10,17 @@ from benchmarks.job import Job
 from benchmarks.load import batches
 from benchmarks.stages import stages, us_per_event
 from producers.batches import encode_batch
-from schemas.codec import avro_text
 from stream_processors.core.price_book import PriceBook
-from stream_processors.core.rating import RawBatch, rate
-from stream_processors.core.revisions import Revisions
-from stream_processors.core.seen import Seen
+from stream_processors.core.rating import RawBatch
 
 SCHEMA_ID = 1
 LOOP_EVENTS = 5_000  # the loop is slow; its time an event does not depend on how many
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Microseconds an event of the whole stage, of pricing alone, of the loop, and of each stage beside its floor."""
+    """Microseconds an event of pricing alone, of the loop, and of each stage beside its floor."""
     tables = [events for events, _ in batches(job)]
-    book, seen, revisions = PriceBook.compiled(), Seen(), Revisions()
-    raw = [raw_batch(events, number) for number, events in enumerate(tables)]
-
-    def stage() -> None:
-        for batch in raw:
-            rate(batch, lambda _: avro_text("usage_event.v1"), book, seen, revisions)
+    book = PriceBook.compiled()
 
     def pricing() -> None:
         for events in tables:
@@ -40,11 +32,10 @@ def measure(job: Job) -> dict[str, Any]:
     price_us = us_per_event(pricing, job.events)
     return {
         "events": job.events,
-        "stage_us": us_per_event(stage, job.events),
         "price_us": price_us,
         "loop_us": loop_us,
         "times_faster": round(loop_us / price_us),
-        "stages": stages(raw),
+        "stages": stages([raw_batch(events, number) for number, events in enumerate(tables)]),
     }
 
 

@@ -5,7 +5,10 @@ failure reaches the caller, who reads back before it repeats (see `landing.py`).
 """
 
 import http.client
+import io
 import re
+import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -15,6 +18,7 @@ import pyarrow as pa
 from schemas.settings import Settings
 
 CONNECT_S = 5.0
+SEND_S = 5.0  # for the whole request
 ANSWER_S = 120.0  # well below Kafka's max.poll.interval.ms, so that a stalled insert does not cost the partitions
 
 #: Codes of errors that pass without anybody changing the data or the tables. All others are final.
@@ -79,7 +83,7 @@ class Warehouse:
     def run(self, sql: str, settings: Mapping[str, str | int] | None = None, database: str | None = None) -> bytes:
         """Runs one statement, in `database` instead of the ledger's when given; what it printed."""
         chosen = self._database if database is None else database
-        return self._post({"database": chosen, **(settings or {})}, lambda out: out.write(sql.encode()))
+        return self._ask({"database": chosen, **(settings or {})}, sql)
 
     def select(self, sql: str, names_coded: bool = False, /, **parameters: str | int) -> pa.Table:
         """The rows of a SELECT; `{name:Type}` in it stands for a parameter.
@@ -94,7 +98,7 @@ class Warehouse:
             "output_format_arrow_use_signed_indexes_for_dictionary": 1,
         }
         named = {f"param_{name}": value for name, value in parameters.items()}
-        return pa.ipc.open_stream(self._post(arguments | named, lambda out: out.write(sql.encode()))).read_all()
+        return pa.ipc.open_stream(self._ask(arguments | named, sql)).read_all()
 
     def insert(self, table: str, rows: pa.RecordBatch, settings: Mapping[str, str | int] | None = None) -> None:
         """Inserts one record batch, which ClickHouse takes as one block; nothing to do when it has no rows."""
@@ -109,6 +113,10 @@ class Warehouse:
 
         self._post({"database": self._database, "query": sql, **(settings or {})}, body)
 
+    def _ask(self, arguments: Mapping[str, str | int], sql: str) -> bytes:
+        statement = sql.encode()
+        return self._post(arguments, lambda out: out.write(statement))
+
     def _post(self, arguments: Mapping[str, str | int], body: Callable[[Any], object]) -> bytes:
         """`body` writes what is sent into a file, twice: first to know its size, then straight into the connection.
 
@@ -122,7 +130,7 @@ class Warehouse:
             for name, value in (self._headers | {"Content-Length": str(size.size())}).items():
                 connection.putheader(name, value)
             connection.endheaders()
-            with connection.sock.makefile("wb", _BUFFER_BYTES) as out:
+            with io.BufferedWriter(_Sending(connection.sock, SEND_S), _BUFFER_BYTES) as out:
                 body(out)
             connection.sock.settimeout(ANSWER_S)
             answer = connection.getresponse()
@@ -141,6 +149,27 @@ class Warehouse:
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         port = self._address.port or (8443 if secure else 8123)
         return kind(self._address.hostname or "127.0.0.1", port, timeout=CONNECT_S)
+
+
+class _Sending(io.RawIOBase):
+    """A connected socket as a file that takes everything within so many seconds, however slowly the other side reads.
+
+    Raises TimeoutError afterwards, also at once when it is closed with something unsent.
+    """
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._socket = connection
+        self._deadline = time.monotonic() + seconds
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request was not taken in time")
+        self._socket.settimeout(left)
+        return self._socket.send(data)
 
 
 def failure(status: int, code: str | None, text: str) -> AwayError | RefusedError:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from benchmarks import store
-from benchmarks.report import README, RENDERERS, render, with_figures
+from benchmarks.report import FLOORS, README, RENDERERS, render, with_figures
 from benchmarks.targets import TARGETS
 
 HEAD = {
@@ -122,7 +122,10 @@ def test_every_section_is_rendered_with_what_it_was_measured_on() -> None:
         ),
         "queries": section(rows=10_000_000, chart="Cost by model", p50_ms=10.0, p95_ms=20.0),
         "rating": section(
-            stage_us=1.0, price_us=0.1, loop_us=20.0, times_faster=200, stages={"sink": {"us": 0.5, "floor_us": 0.25}}
+            price_us=0.1,
+            loop_us=20.0,
+            times_faster=200,
+            stages={stage: {"us": 0.5, "floor_us": 0.25} for stage in FLOORS},
         ),
     }
     assert measured.keys() == RENDERERS.keys()

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
@@ -49,20 +51,29 @@ def test_nobody_listening_is_away() -> None:
             Warehouse(Settings(clickhouse=address)).run("SELECT 1")
 
 
-def test_an_answer_cut_off_is_away() -> None:
+@contextmanager
+def warehouse_that(serves: Callable[[socket.socket], object]) -> Iterator[Warehouse]:
+    """Over a server that does this with its one connection, then closes it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = Settings(clickhouse=f"http://127.0.0.1:{server.getsockname()[1]}")
 
-        def cut() -> None:
+        def serve() -> None:
             connection, _ = server.accept()
-            connection.recv(1 << 16)
-            connection.close()
+            with connection:
+                serves(connection)
 
-        thread = threading.Thread(target=cut)
+        thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(AwayError):
-            Warehouse(settings).run("SELECT 1")
+        yield Warehouse(Settings(clickhouse=f"http://127.0.0.1:{server.getsockname()[1]}"))
         thread.join()
+
+
+def take_a_little(connection: socket.socket) -> None:
+    connection.recv(1 << 16)
+
+
+def test_an_answer_cut_off_is_away() -> None:
+    with warehouse_that(take_a_little) as warehouse, pytest.raises(AwayError):
+        warehouse.run("SELECT 1")
 
 
 ROWS = pa.record_batch({"n": pa.array(range(500_000)), "name": pa.array(["anna", "ben"] * 250_000).dictionary_encode()})
@@ -70,37 +81,39 @@ ROWS = pa.record_batch({"n": pa.array(range(500_000)), "name": pa.array(["anna",
 
 def test_an_insert_is_one_batch_of_the_length_it_says() -> None:
     taken: list[tuple[int, bytes]] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = Settings(clickhouse=f"http://127.0.0.1:{server.getsockname()[1]}")
 
-        def take() -> None:
-            connection, _ = server.accept()
-            with connection, connection.makefile("rwb") as stream:
-                head = [line.partition(b":") for line in iter(stream.readline, b"\r\n")]
-                [length] = [int(value) for name, _, value in head if name == b"Content-Length"]
-                taken.append((length, stream.read(length)))
-                stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    def take(connection: socket.socket) -> None:
+        with connection.makefile("rwb") as stream:
+            head = [line.partition(b":") for line in iter(stream.readline, b"\r\n")]
+            [length] = [int(value) for name, _, value in head if name == b"Content-Length"]
+            taken.append((length, stream.read(length)))
+            stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-        thread = threading.Thread(target=take)
-        thread.start()
-        Warehouse(settings).insert("usage", ROWS)
-        thread.join()
+    with warehouse_that(take) as warehouse:
+        warehouse.insert("usage", ROWS)
     [(length, body)] = taken
     assert len(body) == length > ROWS.nbytes
     assert list(pa.ipc.open_stream(body)) == [ROWS]
 
 
 def test_an_insert_cut_off_in_the_middle_is_away() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = Settings(clickhouse=f"http://127.0.0.1:{server.getsockname()[1]}")
+    lost = r"ConnectionResetError|BrokenPipeError"
+    with warehouse_that(take_a_little) as warehouse, pytest.raises(AwayError, match=lost):
+        warehouse.insert("usage", ROWS)  # megabytes are still to come
 
-        def cut() -> None:
-            connection, _ = server.accept()
-            connection.recv(1 << 16)
-            connection.close()  # megabytes are still to come
 
-        thread = threading.Thread(target=cut)
-        thread.start()
-        with pytest.raises(AwayError, match=r"ConnectionResetError|BrokenPipeError"):
-            Warehouse(settings).insert("usage", ROWS)
-        thread.join()
+def test_an_insert_that_trickles_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is for the whole request: a server that always takes a little would hold the sink for ever."""
+    monkeypatch.setattr("stream_processors.sink.warehouse.SEND_S", 0.5)
+    given_up = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        while not given_up.wait(0.01):
+            connection.recv(1 << 15)
+
+    with warehouse_that(trickle) as warehouse:
+        try:
+            with pytest.raises(AwayError, match="TimeoutError"):
+                warehouse.insert("usage", ROWS)
+        finally:
+            given_up.set()
